@@ -1,0 +1,7 @@
+"""``python -m ltqlib`` is the command ``ltq``."""
+
+import sys
+
+from ltqlib.cli import main
+
+sys.exit(main())

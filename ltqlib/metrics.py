@@ -1,0 +1,118 @@
+"""Accuracy by class and group, intervals, and paired tests. NumPy and SciPy only.
+
+Accuracies and differences are in percent (points). Everything takes predictions and labels, so
+that any group, half or test can be computed from a record without data or model.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+Array = npt.NDArray
+Z95 = 1.959963984540054
+
+
+def per_class_accuracy(predictions: Array, labels: Array, classes: int) -> npt.NDArray[np.float64]:
+    """Accuracy of each class in percent, shape (classes,); NaN for a class without an image."""
+    correct = np.bincount(labels[predictions == labels], minlength=classes)
+    total = np.bincount(labels, minlength=classes)
+    with np.errstate(invalid="ignore"):
+        return 100.0 * correct / np.where(total == 0, np.nan, total)
+
+
+def group_accuracy(
+    predictions: Array, labels: Array, groups: dict[str, list[int]]
+) -> dict[str, float]:
+    """Mean of the per-class accuracies of each group, in percent (an empty group is NaN)."""
+    each = per_class_accuracy(predictions, labels, int(labels.max()) + 1)
+    return {
+        name: float(each[members].mean()) if members else float("nan")
+        for name, members in groups.items()
+    }
+
+
+def wilson_interval(successes: int, total: int) -> tuple[float, float]:
+    """95 % interval of a proportion, in percent (Wilson, 1927)."""
+    if total == 0:
+        return 0.0, 100.0
+    share, z2 = successes / total, Z95**2
+    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
+    spread = Z95 / (1 + z2 / total) * np.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
+    return 100 * max(0.0, centre - spread), 100 * min(1.0, centre + spread)
+
+
+def paired_difference(
+    first: Array, second: Array, labels: Array, members: Sequence[int]
+) -> tuple[float, float, float]:
+    """Accuracy of ``second`` minus ``first`` on the same images of some classes.
+
+    The mean over classes of the paired per-class difference, with a normal 95 % interval whose
+    variance is the sum of the per-class variances of ``correct_2 - correct_1``.
+
+    Args:
+        first, second: predictions (N,) of the two models; labels: truth (N,).
+        members: the class labels that count.
+
+    Returns:
+        (difference, low, high) in points.
+    """
+    means, variances = [], []
+    for label in members:
+        mine = labels == label
+        step = (second[mine] == label).astype(float) - (first[mine] == label).astype(float)
+        means.append(step.mean())
+        variances.append(step.var(ddof=1) / len(step))
+    mean = 100 * float(np.mean(means))
+    spread = 100 * Z95 * float(np.sqrt(np.sum(variances))) / len(means)
+    return mean, mean - spread, mean + spread
+
+
+def difference_of_differences(
+    first: Array, second: Array, labels: Array, plus: Sequence[int], minus: Sequence[int]
+) -> tuple[float, float, float]:
+    """Change of the accuracy of ``plus`` classes beyond the change of the ``minus`` classes.
+
+    The two sets share no image, so the variances add.
+
+    Returns:
+        (difference, low, high) in points; below zero: ``plus`` lost more than ``minus``.
+    """
+    a, a_low, _ = paired_difference(first, second, labels, plus)
+    b, b_low, _ = paired_difference(first, second, labels, minus)
+    spread = float(np.hypot(a - a_low, b - b_low))
+    return a - b, a - b - spread, a - b + spread
+
+
+def mcnemar(first: Array, second: Array, labels: Array) -> float:
+    """Exact McNemar test: p-value of "both models are right equally often" (McNemar, 1947)."""
+    right_1, right_2 = first == labels, second == labels
+    gained, lost = int(np.sum(~right_1 & right_2)), int(np.sum(right_1 & ~right_2))
+    if gained + lost == 0:
+        return 1.0
+    return float(stats.binomtest(gained, gained + lost, 0.5).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for testing all of them (Holm, 1979), in the given order."""
+    order = np.argsort(p_values)
+    adjusted, running = np.empty(len(p_values)), 0.0
+    for position, index in enumerate(order):
+        running = max(running, (len(p_values) - position) * p_values[index])
+        adjusted[index] = min(1.0, running)
+    return [float(p) for p in adjusted]
+
+
+def verdict(low: float, high: float) -> str:
+    """Where an interval of a difference lies: ``below``, ``above`` or ``inside`` (holds zero)."""
+    if low > 0:
+        return "above"
+    return "below" if high < 0 else "inside"
+
+
+def spearman(first: Sequence[float], second: Sequence[float]) -> float:
+    """Spearman rank correlation of two rankings or score lists; NaN if one is constant."""
+    if len(set(first)) < 2 or len(set(second)) < 2:
+        return float("nan")
+    return float(stats.spearmanr(first, second).statistic)

@@ -1,0 +1,212 @@
+"""Networks for 32-pixel images, with the post's layer names, and BatchNorm folding.
+
+A network is ``normalize -> backbone -> classifier``: it takes pixels in 0..255, the backbone ends
+in the features that stage 1 learns, and the classifier is the one linear layer that stage 2 of
+decoupled training replaces.
+"""
+
+import copy
+import hashlib
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from ltqlib.config import RunConfig
+from ltqlib.data import Images
+from ltqlib.errors import InputError, disk_errors
+
+# VGG16 (Simonyan and Zisserman, 2015), configuration D: channels of the 13 convolutions
+VGG16_STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+
+
+class Normalize(nn.Module):
+    """``(x - mean) / std`` a channel, from pixels in 0..255 of any dtype."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.full((1, 3, 1, 1), 127.5))
+        self.register_buffer("std", torch.full((1, 3, 1, 1), 63.75))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Normalized float32 images, shape unchanged."""
+        return (pixels.float() - self.mean) / self.std
+
+
+class ConvUnit(nn.Module):
+    """3x3 convolution, BatchNorm, ReLU; after folding the BatchNorm is an identity."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.norm: nn.Module = nn.BatchNorm2d(outputs)
+        nn.init.kaiming_normal_(self.layer.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) to (B, outputs, H, W)."""
+        return torch.relu(self.norm(self.layer(x)))
+
+
+class LinearUnit(nn.Module):
+    """Fully connected layer and ReLU."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(inputs, outputs)
+        nn.init.kaiming_normal_(self.layer.weight, nonlinearity="relu")
+        nn.init.zeros_(self.layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs) to (B, outputs)."""
+        return torch.relu(self.layer(x))
+
+
+class Network(nn.Module):
+    """``normalize -> backbone -> classifier``."""
+
+    def __init__(self, backbone: nn.Module, features: int, classes: int) -> None:
+        super().__init__()
+        self.normalize = Normalize()
+        self.backbone = backbone
+        self.classifier = nn.Linear(features, classes)
+        nn.init.normal_(self.classifier.weight, std=0.01)
+        nn.init.zeros_(self.classifier.bias)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """Pixels (B, 3, 32, 32) to the representation (B, features)."""
+        return self.backbone(self.normalize(pixels))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Pixels (B, 3, 32, 32) to logits (B, classes)."""
+        return self.classifier(self.features(pixels))
+
+
+def vgg16(width: float, classes: int) -> Network:
+    """VGG16 with BatchNorm: L1-L13 convolutions, L14-L16 fully connected (L16 the classifier)."""
+    units: OrderedDict[str, nn.Module] = OrderedDict()
+    inputs, number = 3, 0
+    for stage, channels in enumerate(VGG16_STAGES, start=1):
+        for full in channels:
+            number, outputs = number + 1, max(1, round(full * width))
+            units[f"L{number}"] = ConvUnit(inputs, outputs)
+            inputs = outputs
+        units[f"pool{stage}"] = nn.MaxPool2d(2)
+    units["flatten"] = nn.Flatten()
+    units["L14"] = LinearUnit(inputs, inputs)
+    units["L15"] = LinearUnit(inputs, inputs)
+    return Network(nn.Sequential(units), inputs, classes)
+
+
+def build(config: RunConfig, classes: int) -> Network:
+    """A freshly initialized network; the initialization depends on ``config.seed`` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = {"vgg16": vgg16}[config.arch](config.width, classes)
+    return network.to(memory_format=torch.channels_last)
+
+
+def quantizable_layers(network: Network) -> "OrderedDict[str, nn.Conv2d | nn.Linear]":
+    """Every convolution and linear layer by its name (L1 ... L16), in order of execution."""
+    layers: OrderedDict[str, Any] = OrderedDict()
+    for name, unit in network.backbone.named_children():
+        if isinstance(unit, (ConvUnit, LinearUnit)):
+            layers[name] = unit.layer
+    layers[f"L{len(layers) + 1}"] = network.classifier
+    return layers
+
+
+def fold_batchnorm(network: Network) -> Network:
+    """A copy in eval mode whose BatchNorms are folded into the convolutions before them.
+
+    ``w' = w * gamma / sqrt(var + eps)``, ``b' = beta - mean * gamma / sqrt(var + eps)``; computed
+    in float64, so that no prediction changes (Jacob et al., 2018, section 3.2).
+    """
+    folded = copy.deepcopy(network).eval()
+    for unit in folded.backbone.children():
+        if isinstance(unit, ConvUnit) and isinstance(unit.norm, nn.BatchNorm2d):
+            unit.layer = _folded_conv(unit.layer, unit.norm)
+            unit.norm = nn.Identity()
+    return folded.requires_grad_(False)
+
+
+def _folded_conv(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    gain = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+    bias = norm.bias.double() - norm.running_mean.double() * gain
+    new = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, padding=conv.padding)  # type: ignore[arg-type]
+    weight = (conv.weight.double() * gain[:, None, None, None]).float()
+    new.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
+    new.bias = nn.Parameter(bias.float())
+    return new
+
+
+@torch.inference_mode()
+def predict_logits(network: nn.Module, images: Images, batch: int = 500) -> npt.NDArray[np.float32]:
+    """Logits (N, classes) of uint8 images (N, H, W, 3), in float32: the reference evaluation."""
+    device = next(network.parameters()).device
+    outputs = []
+    for start in range(0, len(images), batch):
+        pixels = torch.from_numpy(images[start : start + batch]).permute(0, 3, 1, 2)
+        outputs.append(network(pixels.to(device)).float().cpu().numpy())
+    return np.concatenate(outputs)
+
+
+@torch.no_grad()
+def round_to_float16(network: nn.Module) -> None:
+    """Round every parameter and buffer to float16 precision in place: what is stored *is* it."""
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.is_floating_point():
+            tensor.copy_(tensor.half().float())
+
+
+def save_checkpoint(network: nn.Module, path: Path) -> str:
+    """Write the state as float16 safetensors, whole or not at all; returns its SHA-256."""
+    from safetensors.torch import save
+
+    state = {
+        name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
+        for name, value in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    content = save(state)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.partial")
+        try:
+            partial.write_bytes(content)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    return hashlib.sha256(content).hexdigest()
+
+
+def load_checkpoint(network: nn.Module, path: Path, sha256: str) -> None:
+    """Load a checkpoint into ``network`` after checking that it is the one recorded.
+
+    Raises:
+        InputError: the file is missing, truncated, altered, or of another network.
+    """
+    from safetensors.torch import load
+
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing: run the training step again") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise InputError(f"{path} is truncated or altered (its SHA-256 differs): delete it")
+    state = {name: tensor.float() for name, tensor in load(content).items()}
+    try:
+        missing, unexpected = network.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise InputError(f"{path} holds tensors of other shapes: delete it") from error
+    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    if missing or unexpected:
+        raise InputError(f"{path} is of another network ({(missing + unexpected)[0]}): delete it")

@@ -1,0 +1,141 @@
+"""Records: what a step of a run found out, as checksummed JSON that is whole or not there.
+
+A record is one JSON object, ``<folder of the run>/<step>.json``::
+
+    {"schema", "step", "digest", "config", "options", "provenance", "parents", "payload",
+     "checksum"}
+
+``checksum`` is the SHA-256 of the canonical JSON of everything else. Arrays of class labels are
+stored as text (see :func:`pack`): zlib, then base64, of one byte an item, so that any language can
+read them in one line.
+"""
+
+import base64
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltqlib import paths
+from ltqlib.errors import InputError, disk_errors
+
+SCHEMA = 1
+Record = dict[str, Any]
+
+
+def pack(values: npt.ArrayLike) -> str:
+    """Small unsigned integers (0..255) as ``base64(zlib(bytes))`` text.
+
+    Raises:
+        ValueError: a value does not fit a byte.
+    """
+    array = np.asarray(values)
+    if array.size and (array.min() < 0 or array.max() > 255):
+        raise ValueError("pack takes values in 0..255")
+    return base64.b64encode(zlib.compress(array.astype(np.uint8).tobytes(), 9)).decode()
+
+
+def unpack(text: str) -> npt.NDArray[np.uint8]:
+    """The array of :func:`pack`."""
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8)
+
+
+def pack_indices(values: npt.ArrayLike) -> str:
+    """Image indices (0..65535 or more) as ``base64(zlib(uint32 little-endian differences))``."""
+    steps = np.diff(np.asarray(values, dtype=np.int64), prepend=0)
+    return base64.b64encode(zlib.compress(steps.astype("<u4").tobytes(), 9)).decode()
+
+
+def unpack_indices(text: str) -> npt.NDArray[np.int64]:
+    """The sorted indices of :func:`pack_indices`."""
+    steps = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype="<u4")
+    return np.cumsum(steps.astype(np.int64))
+
+
+def checksum(record: Record) -> str:
+    """SHA-256 of the canonical JSON of ``record`` without its own checksum."""
+    body = {key: value for key, value in record.items() if key != "checksum"}
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write(path: Path, record: Record) -> Record:
+    """Add the checksum and write ``record``, atomically; returns what was written.
+
+    Raises:
+        InputError: the disk is full or cannot be written; nothing is left behind.
+    """
+    record = {"schema": SCHEMA, **record}
+    record["checksum"] = checksum(record)
+    write_text(path, json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    return record
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all (temporary file of this process, then rename)."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            with partial.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def read(path: Path) -> Record:
+    """Read and verify a record.
+
+    Raises:
+        InputError: missing, truncated, altered, or of another schema.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"record {path} does not exist: compute it with `ltq run`") from error
+    except ValueError as error:  # also what undecodable bytes raise
+        raise InputError(f"record {path} is truncated or not JSON: delete it, run again") from error
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        raise InputError(f"record {path} is not a record of schema {SCHEMA}: delete it, run again")
+    if record.get("checksum") != checksum(record):
+        raise InputError(f"record {path} is altered (checksum differs): delete it, run again")
+    return record
+
+
+def find(digest: str, step: str) -> Path | None:
+    """Where the record of ``step`` is: published in results/, else cached in runs/, else None.
+
+    ``LTQ_FRESH=1`` leaves the published records out, so that everything is computed again.
+    """
+    places = [paths.runs(digest) / f"{step}.json"]
+    if os.environ.get("LTQ_FRESH") != "1":
+        places.insert(0, paths.results(digest) / f"{step}.json")
+    return next((path for path in places if path.exists()), None)
+
+
+def digests(folder: Path) -> list[str]:
+    """Digests of the runs below ``folder`` (results/ or runs/) that have a data record."""
+    return sorted(path.parent.name for path in folder.glob("*/data.json"))
+
+
+@contextlib.contextmanager
+def lock(digest: str) -> Iterator[None]:
+    """Only one process computes a run at a time; a second waits and then finds the records."""
+    folder = paths.runs(digest)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
