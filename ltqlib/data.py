@@ -180,7 +180,7 @@ def _cached(
             return load_file(target)
         except Exception:  # a damaged cache is made again, it holds nothing of its own
             target.unlink()
-    arrays = {}
+    arrays: dict[str, npt.NDArray] = {}
     for split, found in files.items():
         images, labels = _decode_all(found, classes)
         arrays[f"{split}_images"], arrays[f"{split}_labels"] = images, labels
@@ -197,7 +197,8 @@ def _cached(
 def _decode_all(found: dict[str, list[Path]], classes: list[str]) -> tuple[Images, Labels]:
     from PIL import Image
 
-    pixels, labels = [], []
+    pixels: list[Images] = []
+    labels: list[int] = []
     for label, name in enumerate(classes):
         for file in found[name]:
             try:

@@ -6,12 +6,13 @@ steps before it.
 """
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable
 from typing import Any
 
 from ltqlib import paths, records
-from ltqlib.config import RunConfig
+from ltqlib.config import RunConfig, from_profile
 from ltqlib.errors import InputError
 from ltqlib.provenance import provenance
 from ltqlib.records import Record
@@ -31,8 +32,62 @@ STEPS = {
     for step in (
         Step("data", ()),
         Step("train", ("data",)),
+        Step("decouple", ("data", "train")),
+        Step(
+            "ptq",
+            ("data", "train", "decouple"),
+            {
+                "models": ["baseline", "crt"],
+                "schemes": ["w-tensor", "w-channel", "wa-tensor", "wa-percentile", "wa-mse"],
+                "bits": [8, 6, 5, 4, 3, 2],
+                "calibration_images": 512,
+            },
+        ),
+        Step(
+            "sensitivity",
+            ("data", "train", "decouple"),
+            {"model": "crt", "scheme": "w-tensor", "bits": [8, 6, 5, 4, 3, 2]},
+        ),
+        Step(
+            "mpq",
+            ("data", "train", "decouple", "sensitivity"),
+            {"high": 6, "low": 4, "budgets": [4.5, 5.0, 5.5], "random": 20, "random_budget": 5.0},
+        ),
     )
 }
+
+
+def find_config(
+    profile: str, imbalance_factor: float, seed: int = 0, data: str | None = None, **changes: Any
+) -> RunConfig:
+    """The configuration that a page means.
+
+    The data source is the one asked for (``data``, or ``$LTQ_DATA``); else that of a published or
+    cached run of the same configuration, so that evidence made from another copy of the images
+    is found and named; else the profile's.
+
+    Raises:
+        InputError: an unknown profile, field or source.
+    """
+    asked = data or os.environ.get("LTQ_DATA")
+    changes |= {"imbalance_factor": imbalance_factor, "seed": seed}
+    if asked:
+        return from_profile(profile, data=asked, **changes)
+    config = from_profile(profile, **changes)
+    if records.find(config.digest(), "data"):
+        return config
+    for folder in (paths.results(), paths.runs()):
+        for digest in records.digests(folder):
+            other = records.read(folder / digest / "data.json")["config"]
+            if {**other, "data": ""} == {**config.public(), "data": ""}:
+                return dataclasses.replace(config, data=_local(other["data"]))
+    return config
+
+
+def _local(source: str) -> str:
+    """A published folder source names only the folder: look for it in data/."""
+    name = source.removeprefix("folder:")
+    return source if name == source else f"folder:{paths.data(name)}"
 
 
 def get_or_run(config: RunConfig, step: str, device: str = "auto") -> Record:

@@ -64,9 +64,7 @@ def paired_difference(
         step = (second[mine] == label).astype(float) - (first[mine] == label).astype(float)
         means.append(step.mean())
         variances.append(step.var(ddof=1) / len(step))
-    mean = 100 * float(np.mean(means))
-    spread = 100 * Z95 * float(np.sqrt(np.sum(variances))) / len(means)
-    return mean, mean - spread, mean + spread
+    return _mean_of_classes(means, variances)
 
 
 def difference_of_differences(
@@ -79,10 +77,73 @@ def difference_of_differences(
     Returns:
         (difference, low, high) in points; below zero: ``plus`` lost more than ``minus``.
     """
-    a, a_low, _ = paired_difference(first, second, labels, plus)
-    b, b_low, _ = paired_difference(first, second, labels, minus)
-    spread = float(np.hypot(a - a_low, b - b_low))
-    return a - b, a - b - spread, a - b + spread
+    return subtract(
+        paired_difference(first, second, labels, plus),
+        paired_difference(first, second, labels, minus),
+    )
+
+
+def interaction(
+    before: tuple[Array, Array],
+    after: tuple[Array, Array],
+    labels: Array,
+    members: Sequence[int],
+) -> tuple[float, float, float]:
+    """How much more the second model changed than the first, on the same images.
+
+    Args:
+        before: predictions (N,) of models 1 and 2; after: of the same two, changed.
+        members: the class labels that count.
+
+    Returns:
+        (change of model 2 minus change of model 1, low, high) in points.
+    """
+    means, variances = [], []
+    for label in members:
+        mine = labels == label
+        change = [
+            (new[mine] == label).astype(float) - (old[mine] == label)
+            for old, new in zip(before, after, strict=True)
+        ]
+        step = change[1] - change[0]
+        means.append(step.mean())
+        variances.append(step.var(ddof=1) / len(step))
+    return _mean_of_classes(means, variances)
+
+
+def accuracy_interval(
+    predictions: Array, labels: Array, members: Sequence[int]
+) -> tuple[float, float, float]:
+    """Mean accuracy of some classes with its normal 95 % interval: (accuracy, low, high)."""
+    each = [(predictions[labels == label] == label).astype(float) for label in members]
+    return _mean_of_classes([e.mean() for e in each], [e.var(ddof=1) / len(e) for e in each])
+
+
+def gap_interval(
+    predictions: Array, labels: Array, head: Sequence[int], tail: Sequence[int]
+) -> tuple[float, float, float]:
+    """Head accuracy minus tail accuracy of one model: (gap, low, high) in points."""
+    return subtract(
+        accuracy_interval(predictions, labels, head), accuracy_interval(predictions, labels, tail)
+    )
+
+
+def subtract(
+    first: tuple[float, float, float], second: tuple[float, float, float]
+) -> tuple[float, float, float]:
+    """Difference of two independent estimates (value, low, high): their variances add."""
+    value = first[0] - second[0]
+    spread = float(np.hypot(first[0] - first[1], second[0] - second[1]))
+    return value, value - spread, value + spread
+
+
+def _mean_of_classes(
+    means: Sequence[float], variances: Sequence[float]
+) -> tuple[float, float, float]:
+    """Mean over classes in points, with a 95 % interval from the variances of the class means."""
+    mean = 100 * float(np.mean(means))
+    spread = 100 * Z95 * float(np.sqrt(np.sum(variances))) / len(means)
+    return mean, mean - spread, mean + spread
 
 
 def mcnemar(first: Array, second: Array, labels: Array) -> float:

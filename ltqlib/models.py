@@ -7,6 +7,7 @@ decoupled training replaces.
 
 import copy
 import hashlib
+import os
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ltqlib.config import RunConfig
 from ltqlib.data import Images
 from ltqlib.errors import InputError, disk_errors
 
+COUNTER = "num_batches_tracked"  # BatchNorm's counter, which nothing here uses
 # VGG16 (Simonyan and Zisserman, 2015), configuration D: channels of the 13 convolutions
 VGG16_STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
@@ -149,6 +151,27 @@ def _folded_conv(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
 
 
 @torch.inference_mode()
+def layer_costs(network: Network, size: int = 32) -> dict[str, dict[str, int]]:
+    """``{layer: {"parameters": weights, "macs": multiply-accumulates of one image}}``."""
+    costs: dict[str, dict[str, int]] = {}
+    handles = []
+    for name, layer in quantizable_layers(network).items():
+
+        def count(module: nn.Module, _: Any, output: Tensor, name: str = name) -> None:
+            weight = module.weight
+            assert isinstance(weight, Tensor)
+            positions = output[0, 0].numel()  # 1 for a linear layer
+            costs[name] = {"parameters": weight.numel(), "macs": weight.numel() * positions}
+
+        handles.append(layer.register_forward_hook(count))
+    device = network.normalize.mean.device
+    network(torch.zeros(1, 3, size, size, device=device))
+    for handle in handles:
+        handle.remove()
+    return costs
+
+
+@torch.inference_mode()
 def predict_logits(network: nn.Module, images: Images, batch: int = 500) -> npt.NDArray[np.float32]:
     """Logits (N, classes) of uint8 images (N, H, W, 3), in float32: the reference evaluation."""
     device = next(network.parameters()).device
@@ -169,17 +192,34 @@ def round_to_float16(network: nn.Module) -> None:
 
 def save_checkpoint(network: nn.Module, path: Path) -> str:
     """Write the state as float16 safetensors, whole or not at all; returns its SHA-256."""
+    state = network.state_dict()
+    return write_tensors({k: v for k, v in state.items() if not k.endswith(COUNTER)}, path)
+
+
+def load_checkpoint(network: nn.Module, path: Path, sha256: str) -> None:
+    """Load a checkpoint into ``network`` after checking that it is the one recorded.
+
+    Raises:
+        InputError: the file is missing, truncated, altered, or of another network.
+    """
+    state = read_tensors(path, sha256)
+    try:
+        missing, unexpected = network.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise InputError(f"{path} holds tensors of other shapes: delete it") from error
+    missing = [name for name in missing if not name.endswith(COUNTER)]
+    if missing or unexpected:
+        raise InputError(f"{path} is of another network ({(missing + unexpected)[0]}): delete it")
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path) -> str:
+    """Write float tensors as float16 safetensors, atomically; returns the file's SHA-256."""
     from safetensors.torch import save
 
-    state = {
-        name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
-        for name, value in network.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
-    content = save(state)
+    content = save({name: value.half().contiguous().cpu() for name, value in tensors.items()})
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.partial")
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
             partial.write_bytes(content)
             partial.replace(path)
@@ -188,11 +228,11 @@ def save_checkpoint(network: nn.Module, path: Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def load_checkpoint(network: nn.Module, path: Path, sha256: str) -> None:
-    """Load a checkpoint into ``network`` after checking that it is the one recorded.
+def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
+    """The float32 tensors of a safetensors file, after checking its SHA-256.
 
     Raises:
-        InputError: the file is missing, truncated, altered, or of another network.
+        InputError: the file is missing, truncated or altered.
     """
     from safetensors.torch import load
 
@@ -202,11 +242,4 @@ def load_checkpoint(network: nn.Module, path: Path, sha256: str) -> None:
         raise InputError(f"{path} is missing: run the training step again") from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise InputError(f"{path} is truncated or altered (its SHA-256 differs): delete it")
-    state = {name: tensor.float() for name, tensor in load(content).items()}
-    try:
-        missing, unexpected = network.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        raise InputError(f"{path} holds tensors of other shapes: delete it") from error
-    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
-    if missing or unexpected:
-        raise InputError(f"{path} is of another network ({(missing + unexpected)[0]}): delete it")
+    return {name: tensor.float() for name, tensor in load(content).items()}
