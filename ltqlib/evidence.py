@@ -84,8 +84,10 @@ class Run:
         """Test predictions with one layer's weights at ``bits``, by layer, in order."""
         payload = self.payload("sensitivity")
         reference = unpack(payload["reference"])
-        layers = sorted(payload["changes"], key=lambda name: int(name[1:]))
-        return {name: unpack(payload["changes"][name][str(bits)]) ^ reference for name in layers}
+        return {
+            layer: unpack(by_width[str(bits)]) ^ reference
+            for layer, by_width in payload["changes"].items()
+        }
 
     def mixed(self, driver: str, budget: float) -> Predictions:
         """Cross-fitted predictions of the mixed precision driven by ``norm`` or ``tail``."""

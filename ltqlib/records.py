@@ -75,8 +75,9 @@ def write(path: Path, record: Record) -> Record:
     """
     record = {"schema": SCHEMA, **record}
     record["checksum"] = checksum(record)
-    write_text(path, json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n")
-    return record
+    text = json.dumps(record, indent=1, allow_nan=False)  # the order of layers is kept
+    write_text(path, text + "\n")
+    return json.loads(text)  # what a later reader sees, to the type
 
 
 def write_text(path: Path, text: str) -> None:

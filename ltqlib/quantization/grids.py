@@ -1,8 +1,8 @@
 """The uniform grid in three steps: choose qparams, quantize, dequantize.
 
 ``q = clamp(round(x / scale) + zero_point, quant_min, quant_max)`` and back
-``x' = (q - zero_point) * scale`` (Jacob et al., 2018, eq. 1). Rounding is half to even, as in torch's
-fake-quantize operators, which :func:`fake_quantize` calls.
+``x' = (q - zero_point) * scale`` (Jacob et al., 2018, eq. 1). Rounding is half to
+even, as in torch's fake-quantize operators, which :func:`fake_quantize` calls.
 """
 
 from dataclasses import dataclass
