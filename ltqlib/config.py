@@ -13,6 +13,26 @@ from ltqlib.errors import InputError
 SAMPLERS = ("instance", "square-root", "class")
 LOSSES = ("ce", "class-weighted", "ldam-drw", "balanced-softmax", "logit-adjusted")
 ARCHITECTURES = ("vgg16",)
+AUGMENTATIONS = ("crop-flip", "crop", "none")
+CHOICES = {
+    "sampler": SAMPLERS,
+    "loss": LOSSES,
+    "arch": ARCHITECTURES,
+    "augment": AUGMENTATIONS,
+}
+RANGES: dict[str, tuple[type, float, float]] = {  # field -> kind, least, most
+    "seed": (int, 0, 2**31),
+    "width": (float, 1 / 64, 64),
+    "train_images": (int, 1, math.inf),
+    "epochs": (int, 0, math.inf),
+    "batch_size": (int, 1, math.inf),
+    "lr": (float, 1e-12, 1e6),
+    "momentum": (float, 0, 1),
+    "weight_decay": (float, 0, 1e6),
+    "warmup": (float, 0, 1),
+    "stage2_images": (int, 1, math.inf),
+    "stage2_lr": (float, 1e-12, 1e6),
+}
 SOURCES = ("cifar10", "digits", "folder:PATH")
 
 
@@ -38,7 +58,7 @@ class RunConfig:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     warmup: float = 0.05  # fraction of the steps with a rising learning rate
-    augment: str = "crop-flip"  # crop-flip | crop | none
+    augment: str = "crop-flip"  # a key of AUGMENTATIONS
     sampler: str = "instance"
     loss: str = "ce"
     stage2_images: int = 120_000  # images seen in stage 2 (cRT, LWS)
@@ -46,6 +66,9 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+        for field in dataclasses.fields(self):  # 1 and 1.0 are the same configuration
+            if field.type is float:
+                object.__setattr__(self, field.name, float(getattr(self, field.name)))
 
     def public(self) -> dict[str, Any]:
         """The configuration as plain JSON values; of a folder source only the folder's name."""
@@ -126,17 +149,27 @@ def validate(config: RunConfig) -> None:
     """
     _check_imbalance_factor(config.imbalance_factor)
     _check_source(config.data)
-    for name, allowed in (("sampler", SAMPLERS), ("loss", LOSSES), ("arch", ARCHITECTURES)):
+    for name, allowed in CHOICES.items():
         value = getattr(config, name)
         if value not in allowed:
             raise InputError(f"{name} {value!r} is unknown: use one of {', '.join(allowed)}")
-    for name in ("width", "batch_size", "lr", "train_images"):
-        if not getattr(config, name) > 0:
-            raise InputError(f"{name} is {getattr(config, name)!r}: it must be above 0")
+    for name, (kind, low, high) in RANGES.items():
+        _check_number(name, getattr(config, name), kind, low, high)
+    if not isinstance(config.class_order, tuple):
+        raise InputError(f"class_order {config.class_order!r} is not a tuple of labels")
     if sorted(config.class_order) != list(range(len(config.class_order))):
         raise InputError(
             f"class_order {config.class_order} is not a permutation: list every class once"
         )
+
+
+def _check_number(name: str, value: object, kind: type, low: float, high: float) -> None:
+    """Refuse what is no number of ``kind`` (int, or float that may be an int) in [low, high]."""
+    right = isinstance(value, (int, kind)) and not isinstance(value, bool)
+    if not right or not low <= value <= high:  # type: ignore[operator]
+        words = "a whole number" if kind is int else "a number"
+        limit = "" if high == math.inf else f" and at most {high:g}"
+        raise InputError(f"{name} is {value!r}: it must be {words} of at least {low:g}{limit}")
 
 
 def _check_imbalance_factor(value: float) -> None:

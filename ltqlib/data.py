@@ -15,12 +15,14 @@ import numpy.typing as npt
 
 from ltqlib import longtail, paths
 from ltqlib.errors import InputError, disk_errors
+from ltqlib.files import write_whole
 
 if TYPE_CHECKING:
     import torch
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
+SIZE = 32  # pixels of an image's side: what the networks are made for
 PAD = 4  # pixels of reflection around an image before a random crop
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
@@ -131,6 +133,11 @@ def _folder(path: Path) -> Dataset:
     """Any image folder ``train/<class>/*`` and ``test/<class>/*`` with images of one size."""
     files = {split: _list_images(path, split) for split in ("train", "test")}
     classes = sorted(files["train"].keys() | files["test"].keys())
+    if len(classes) < 2:
+        raise InputError(
+            f"{path / 'train'} has {len(classes)} class folder(s): a folder source needs at least "
+            "two, train/<class>/ and test/<class>/"
+        )
     for split, found in files.items():
         if missing := [name for name in classes if not found.get(name)]:
             raise InputError(
@@ -138,6 +145,12 @@ def _folder(path: Path) -> Dataset:
                 "in train/ and test/"
             )
     arrays = _cached(path, files, classes)
+    if arrays["train_images"].shape[1:3] != (SIZE, SIZE):
+        height, width = arrays["train_images"].shape[1:3]
+        raise InputError(
+            f"{path} has images of {width}x{height} pixels, the networks here take {SIZE}x{SIZE}: "
+            "resize them"
+        )
     return Dataset(
         f"folder:{path.name}",
         tuple(classes),
@@ -164,7 +177,7 @@ def _cached(
     path: Path, files: dict[str, dict[str, list[Path]]], classes: list[str]
 ) -> dict[str, npt.NDArray]:
     """Decoded images, kept as safetensors so that the next run starts in a second."""
-    from safetensors.numpy import load_file, save_file
+    from safetensors.numpy import load_file, save
 
     key = hashlib.sha256()
     for split, found in files.items():
@@ -186,11 +199,7 @@ def _cached(
         arrays[f"{split}_images"], arrays[f"{split}_labels"] = images, labels
     if arrays["train_images"].shape[1:] != arrays["test_images"].shape[1:]:
         raise InputError(f"{path}: train and test images differ in size: resize them to one size")
-    with disk_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(f".partial-{key.hexdigest()[:4]}")
-        save_file(arrays, partial)
-        partial.replace(target)
+    write_whole(target, save(arrays))
     return arrays
 
 

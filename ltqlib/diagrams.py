@@ -65,6 +65,7 @@ def long_tail() -> Figure:
     for axes in (left, right):
         axes.set_xlabel("class, most frequent first")
         axes.set_xticks(range(CIFAR10_CLASSES))
+        axes.tick_params(labelsize=style.LABEL)
         axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.grid(axis="y")
     return figure

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from ltqlib.errors import InputError
+
 Array = npt.NDArray
 Z95 = 1.959963984540054
 
@@ -26,7 +28,8 @@ def group_accuracy(
     predictions: Array, labels: Array, groups: dict[str, list[int]]
 ) -> dict[str, float]:
     """Mean of the per-class accuracies of each group, in percent (an empty group is NaN)."""
-    each = per_class_accuracy(predictions, labels, int(labels.max()) + 1)
+    classes = 1 + max(int(labels.max()), *(label for m in groups.values() for label in m))
+    each = per_class_accuracy(predictions, labels, classes)
     return {
         name: float(each[members].mean()) if members else float("nan")
         for name, members in groups.items()
@@ -62,8 +65,8 @@ def paired_difference(
     for label in members:
         mine = labels == label
         step = (second[mine] == label).astype(float) - (first[mine] == label).astype(float)
-        means.append(step.mean())
-        variances.append(step.var(ddof=1) / len(step))
+        means.append(step.mean() if len(step) else np.nan)
+        variances.append(_variance_of_mean(step))
     return _mean_of_classes(means, variances)
 
 
@@ -106,8 +109,8 @@ def interaction(
             for old, new in zip(before, after, strict=True)
         ]
         step = change[1] - change[0]
-        means.append(step.mean())
-        variances.append(step.var(ddof=1) / len(step))
+        means.append(step.mean() if len(step) else np.nan)
+        variances.append(_variance_of_mean(step))
     return _mean_of_classes(means, variances)
 
 
@@ -116,7 +119,9 @@ def accuracy_interval(
 ) -> tuple[float, float, float]:
     """Mean accuracy of some classes with its normal 95 % interval: (accuracy, low, high)."""
     each = [(predictions[labels == label] == label).astype(float) for label in members]
-    return _mean_of_classes([e.mean() for e in each], [e.var(ddof=1) / len(e) for e in each])
+    return _mean_of_classes(
+        [e.mean() if len(e) else np.nan for e in each], [_variance_of_mean(e) for e in each]
+    )
 
 
 def gap_interval(
@@ -137,10 +142,17 @@ def subtract(
     return value, value - spread, value + spread
 
 
+def _variance_of_mean(values: Array) -> float:
+    """Estimated variance of the mean of ``values`` (N,); infinite for fewer than two."""
+    return float(values.var(ddof=1)) / len(values) if len(values) > 1 else float("inf")
+
+
 def _mean_of_classes(
     means: Sequence[float], variances: Sequence[float]
 ) -> tuple[float, float, float]:
     """Mean over classes in points, with a 95 % interval from the variances of the class means."""
+    if not np.all(np.isfinite(variances)):
+        raise InputError("a class has fewer than two test images: no interval can be given for it")
     mean = 100 * float(np.mean(means))
     spread = 100 * Z95 * float(np.sqrt(np.sum(variances))) / len(means)
     return mean, mean - spread, mean + spread

@@ -7,7 +7,6 @@ decoupled training replaces.
 
 import copy
 import hashlib
-import os
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from torch import Tensor, nn
 
 from ltqlib.config import RunConfig
 from ltqlib.data import Images
-from ltqlib.errors import InputError, disk_errors
+from ltqlib.errors import InputError
+from ltqlib.files import write_whole
 
 COUNTER = "num_batches_tracked"  # BatchNorm's counter, which nothing here uses
 # VGG16 (Simonyan and Zisserman, 2015), configuration D: channels of the 13 convolutions
@@ -217,14 +217,7 @@ def write_tensors(tensors: dict[str, Tensor], path: Path) -> str:
     from safetensors.torch import save
 
     content = save({name: value.half().contiguous().cpu() for name, value in tensors.items()})
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            partial.write_bytes(content)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+    write_whole(path, content)
     return hashlib.sha256(content).hexdigest()
 
 

@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from ltqlib import paths
 from ltqlib.errors import InputError, disk_errors
+from ltqlib.files import write_whole
 
 SCHEMA = 1
 Record = dict[str, Any]
@@ -38,8 +39,8 @@ def pack(values: npt.ArrayLike) -> str:
         ValueError: a value does not fit a byte.
     """
     array = np.asarray(values)
-    if array.size and (array.min() < 0 or array.max() > 255):
-        raise ValueError("pack takes values in 0..255")
+    if array.dtype.kind not in "biu" or (array.size and (array.min() < 0 or array.max() > 255)):
+        raise ValueError("pack takes integers in 0..255")
     return base64.b64encode(zlib.compress(array.astype(np.uint8).tobytes(), 9)).decode()
 
 
@@ -49,8 +50,14 @@ def unpack(text: str) -> npt.NDArray[np.uint8]:
 
 
 def pack_indices(values: npt.ArrayLike) -> str:
-    """Image indices (0..65535 or more) as ``base64(zlib(uint32 little-endian differences))``."""
+    """Sorted image indices as ``base64(zlib(uint32 little-endian differences))``.
+
+    Raises:
+        ValueError: the indices are negative or not sorted.
+    """
     steps = np.diff(np.asarray(values, dtype=np.int64), prepend=0)
+    if steps.size and steps.min() < 0:
+        raise ValueError("pack_indices takes sorted indices from 0 on")
     return base64.b64encode(zlib.compress(steps.astype("<u4").tobytes(), 9)).decode()
 
 
@@ -73,26 +80,11 @@ def write(path: Path, record: Record) -> Record:
     Raises:
         InputError: the disk is full or cannot be written; nothing is left behind.
     """
-    record = {"schema": SCHEMA, **record}
+    # through JSON and back: what is returned and hashed is what a later reader sees, to the type
+    record = json.loads(json.dumps({"schema": SCHEMA, **record}, allow_nan=False))
     record["checksum"] = checksum(record)
-    text = json.dumps(record, indent=1, allow_nan=False)  # the order of layers is kept
-    write_text(path, text + "\n")
-    return json.loads(text)  # what a later reader sees, to the type
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all (temporary file of this process, then rename)."""
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            with partial.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+    write_whole(path, (json.dumps(record, indent=1) + "\n").encode())
+    return record
 
 
 def read(path: Path) -> Record:
@@ -105,13 +97,22 @@ def read(path: Path) -> Record:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"record {path} does not exist: compute it with `ltq run`") from error
-    except ValueError as error:  # also what undecodable bytes raise
+    except OSError as error:
+        raise InputError(f"record {path} cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:  # ValueError: bad bytes as well
         raise InputError(f"record {path} is truncated or not JSON: delete it, run again") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise InputError(f"record {path} is not a record of schema {SCHEMA}: delete it, run again")
-    if record.get("checksum") != checksum(record):
+    if record.get("checksum") != _checksum_or_none(record):
         raise InputError(f"record {path} is altered (checksum differs): delete it, run again")
     return record
+
+
+def _checksum_or_none(record: Record) -> str | None:
+    try:
+        return checksum(record)
+    except ValueError:  # damage made a number infinite
+        return None
 
 
 def find(digest: str, step: str) -> Path | None:

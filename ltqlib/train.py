@@ -1,5 +1,6 @@
 """Training: one visible loop for both stages, and stage 1."""
 
+import hashlib
 import json
 import math
 import time
@@ -12,7 +13,7 @@ from torch import nn
 
 from ltqlib.config import RunConfig
 from ltqlib.data import Batches, Dataset, Images, Labels
-from ltqlib.errors import disk_errors
+from ltqlib.files import write_whole
 from ltqlib.losses import CosineClassifier, Loss, as_linear, make_loss
 from ltqlib.models import Network, build, round_to_float16
 from ltqlib.progress import Progress
@@ -102,16 +103,22 @@ def _keep(
     history: list[dict[str, float]],
 ) -> None:
     """Write the whole training state, atomically, as safetensors."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    state = {f"model.{k}": v.contiguous() for k, v in network.state_dict().items()}
+    state = {f"model.{k}": v.contiguous().cpu() for k, v in network.state_dict().items()}
     for i, parameter in enumerate(parameters):
-        state[f"momentum.{i}"] = optimizer.state[parameter]["momentum_buffer"].contiguous()
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        save_file(state, partial, metadata={"history": json.dumps(history)})
-        partial.replace(path)
+        state[f"momentum.{i}"] = optimizer.state[parameter]["momentum_buffer"].contiguous().cpu()
+    metadata = {"history": json.dumps(history), "checksum": _state_checksum(state)}
+    write_whole(path, save(state, metadata))
+
+
+def _state_checksum(state: dict[str, torch.Tensor]) -> str:
+    """SHA-256 over names and bytes of the tensors: safetensors itself has none."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(state[name].numpy()).data)
+    return digest.hexdigest()
 
 
 def _resume(
@@ -124,17 +131,23 @@ def _resume(
     from safetensors import safe_open
 
     try:
-        with safe_open(path, framework="pt", device=str(parameters[0].device)) as file:
+        with safe_open(path, framework="pt") as file:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            history = json.loads(file.metadata()["history"])
-    except Exception:
+            metadata = file.metadata()
+        weights = {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
+        expected = {k: v.shape for k, v in network.state_dict().items()}
+        if metadata["checksum"] != _state_checksum(state):
+            return []
+        if expected != {k: v.shape for k, v in weights.items()}:
+            return []
+        history = json.loads(metadata["history"])
+    except Exception:  # whatever is wrong with it, training starts afresh
         return []
-    network.load_state_dict(
-        {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
-    )
+    network.load_state_dict(weights)
     for i, parameter in enumerate(parameters):
-        like = torch.empty_like(parameter)  # keeps the channels_last strides of the weight
-        optimizer.state[parameter]["momentum_buffer"] = like.copy_(state[f"momentum.{i}"])
+        # empty_like keeps the channels_last strides of the weight
+        momentum = torch.empty_like(parameter).copy_(state[f"momentum.{i}"])
+        optimizer.state[parameter]["momentum_buffer"] = momentum
     return history
 
 
@@ -151,7 +164,8 @@ def train(
     network = build(config, len(dataset.classes))
     if config.loss == "ldam-drw":
         old = network.classifier
-        network.classifier = CosineClassifier(old.in_features, old.out_features, bias=False)
+        with torch.random.fork_rng(devices=[]):  # the constructor draws; leave no trace
+            network.classifier = CosineClassifier(old.in_features, old.out_features, bias=False)
         nn.init.kaiming_uniform_(network.classifier.weight, generator=_generator(config.seed))
     set_normalization(network, images)
     network.to(device)

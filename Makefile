@@ -1,0 +1,59 @@
+# `make` lists what can be made. Everything runs in .venv, which is made once from
+# requirements.lock; without make, see environment.yml.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-builtin-rules
+
+PROFILE ?= laptop
+IF ?= 1,0.1,0.02,0.01
+SEED ?= 0
+DATA ?=
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+PYTHON ?= $(shell for p in python3.11 python3; do $$p -c 'pass' 2>/dev/null && echo $$p && break; done)
+PROBLEM = $(shell \
+  if [ -z '$(PYTHON)' ]; then echo 'no python3 found: install Python 3.11'; \
+  elif ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+    echo '$(PYTHON) is older than 3.11: install Python 3.11, or name one with PYTHON=...'; \
+  elif ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+    echo '$(PYTHON) has no venv module: install it (Debian and Ubuntu: python3-venv)'; fi)
+GRID = $(BIN)/snakemake --config profile=$(PROFILE) imbalance_factors=$(IF) seeds=$(SEED) \
+  $(if $(DATA),'data=$(DATA)')
+
+.PHONY: help book test reproduce publish lint clean
+
+help: ## This list
+	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  make reproduce PROFILE=$(PROFILE) IF=$(IF) SEED=$(SEED) DATA=folder:PATH'
+
+book: $(STAMP) ## Build the book from the published records: _build/html/index.html
+	$(BIN)/snakemake book
+
+test: lint ## Style, types, tests, committed notebooks, then the pipeline live on small data
+	$(BIN)/pytest -n 2 -m 'not slow'
+	$(BIN)/pytest --nbval --nbval-current-env tests/notebooks/*.ipynb
+	$(BIN)/pytest -m slow --durations=0
+
+reproduce: $(STAMP) ## Compute the records again, from images on (laptop: about an hour a seed)
+	LTQ_FRESH=1 $(GRID)
+
+publish: $(STAMP) ## Copy the records of a profile from runs/ to results/, for review
+	$(BIN)/ltq publish --profile $(PROFILE)
+
+lint: $(STAMP) ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## Remove what was built; records, data and .venv stay
+	rm -rf _build book/executed .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find ltqlib tests book -name __pycache__ -prune -exec rm -rf {} +
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(if $(PROBLEM),$(error $(PROBLEM)))$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,157 @@
+"""One run on the digits, from images to mixed precision, and what reading its records gives."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ltqlib import evidence, experiment, metrics, mpq, paths, records, steps
+from ltqlib.config import from_profile
+from ltqlib.errors import InputError
+from ltqlib.evidence import Run
+from ltqlib.publish import publish
+from ltqlib.records import unpack
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """A complete smoke run at IF 0.1 in a home of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LTQ_HOME", str(tmp_path_factory.mktemp("home")))
+        config = from_profile("smoke", imbalance_factor=0.1, train_images=9_600)
+        experiment.get_or_run(config, "mpq")
+        experiment.get_or_run(config, "ptq")
+        yield Run(config)
+
+
+def test_every_record_names_its_parents(run: Run) -> None:
+    found = {step: run.record(step) for step in experiment.STEPS}
+    for name, step in experiment.STEPS.items():
+        expected = {parent: found[parent]["checksum"] for parent in step.needs}
+        assert found[name]["parents"] == expected
+        assert found[name]["provenance"]["packages"]["torch"]
+
+
+def test_the_digits_are_learned_and_the_tail_is_worse(run: Run) -> None:
+    accuracy = run.accuracy(run.predictions("baseline"))
+    assert accuracy["norm"] > 60
+    assert accuracy["head"] > accuracy["tail"]
+
+
+def test_eight_bits_change_little_and_two_bits_change_much(run: Run) -> None:
+    floating = run.predictions("crt")
+    assert (run.quantized("crt", "w-channel", 8) == floating).mean() > 0.97
+    assert (run.quantized("crt", "w-tensor", 2) == floating).mean() < 0.7
+
+
+def test_one_layer_at_eight_bits_is_nearly_the_float_model(run: Run) -> None:
+    floating = run.predictions("crt")
+    by_layer = run.one_layer(8)
+    assert list(by_layer) == [f"L{number}" for number in range(1, 17)]
+    assert min((p == floating).mean() for p in by_layer.values()) > 0.97
+
+
+def test_allocations_hold_their_budget(run: Run) -> None:
+    payload = run.payload("mpq")
+    parameters = {name: cost["parameters"] for name, cost in payload["costs"].items()}
+    for by_budget in payload["allocations"].values():
+        for budget, found in by_budget.items():
+            for widths in found["widths"].values():
+                chosen = dict(zip(parameters, widths, strict=True))
+                assert mpq.average_weight_bits(chosen, parameters) <= float(budget)
+
+
+def test_rankings_of_one_half_do_not_see_the_other(run: Run) -> None:
+    """Recomputed by hand from the sensitivity record, with the other half's outcomes destroyed."""
+    record = json.loads(json.dumps(run.record("sensitivity")))
+    labels, select = run.labels.astype(np.int64), run.select
+    before = steps._rankings(run.config, record, labels, select, 4)
+    reference = unpack(record["payload"]["reference"])
+    for layer, changes in record["payload"]["changes"].items():
+        broken = unpack(changes["4"]) ^ reference
+        broken[~select] = (labels[~select] + int(layer[1:])) % 10
+        changes["4"] = records.pack(broken ^ reference)
+    after = steps._rankings(run.config, record, labels, select, 4)
+    assert after["tail"]["select"] == before["tail"]["select"]
+    assert after["norm"]["select"] == before["norm"]["select"]
+
+
+def test_cross_fit_takes_each_half_from_the_other_choice() -> None:
+    select = np.array([True, False, True, False])
+    found = steps.cross_fit(np.zeros(4, np.uint8), np.ones(4, np.uint8), select)
+    np.testing.assert_array_equal(found, [1, 0, 1, 0])
+
+
+def test_tau_is_the_best_of_its_half(run: Run) -> None:
+    chosen = run.payload("decouple")["tau"]
+    assert set(chosen) == {"select", "report"}
+    assert all(0 <= tau <= 2 for tau in chosen.values())
+
+
+def test_tables_agree_with_the_metrics(run: Run) -> None:
+    table = evidence.bits_table(run, "baseline", "w-tensor").set_index(["bits", "group"])
+    floating, six = run.predictions("baseline"), run.quantized("baseline", "w-tensor", 6)
+    drop, *_ = metrics.paired_difference(six, floating, run.labels, run.groups["tail"])
+    assert table.loc[(6, "tail"), "drop"] == pytest.approx(drop)
+    assert table.loc[(6, "tail"), "low"] <= drop <= table.loc[(6, "tail"), "high"]
+    assert table.loc[(32, "norm"), "drop"] == 0
+
+
+def test_a_record_is_read_without_torch(run: Run) -> None:
+    code = (
+        "import sys; from ltqlib import evidence, claims, plots;"
+        f"from ltqlib.config import from_dict; config = from_dict({run.config.public()!r});"
+        "evidence.Run(config).accuracy(evidence.Run(config).predictions('crt'));"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_other_images_under_the_same_name_are_refused(run: Run) -> None:
+    record = json.loads(json.dumps(run.record("data")))
+    record["payload"]["fingerprint"] = "0" * 16
+    with pytest.raises(InputError, match="not those that run"):
+        steps.checked_dataset(run.config, record)
+
+
+def test_publish_then_find(run: Run) -> None:
+    digest = run.config.digest()
+    assert publish("smoke") == [digest]
+    assert records.find(digest, "mpq") == paths.results(digest) / "mpq.json"
+    with pytest.raises(InputError, match="no complete run"):
+        publish("paper")
+
+
+def test_a_record_with_other_options_is_not_used(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = experiment.Step("ptq", ("data", "train", "decouple"), {"bits": [7]})
+    monkeypatch.setitem(experiment.STEPS, "ptq", other)
+    assert experiment._existing(run.config, "ptq") is None
+
+
+def test_find_config_prefers_a_run_that_exists(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert experiment.find_config("smoke", 0.5).data == "digits"
+    monkeypatch.setenv("LTQ_DATA", "folder:elsewhere")
+    assert experiment.find_config("smoke", 0.5).data == "folder:elsewhere"
+
+
+def test_an_altered_checkpoint_is_refused(run: Run) -> None:
+    path: Path = paths.runs(run.config.digest()) / "model.safetensors"
+    content = path.read_bytes()
+    parents = {name: run.record(name) for name in ("data", "train")}
+    try:
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(InputError, match="altered"):
+            steps.baseline(run.config, parents, "cpu")
+    finally:
+        path.write_bytes(content)
+
+
+def test_unknown_step_is_refused() -> None:
+    with pytest.raises(InputError, match="unknown"):
+        experiment.get_or_run(from_profile("smoke"), "distil")

@@ -1,0 +1,97 @@
+"""Figures show the numbers they were given, and are drawn without a warning."""
+
+import io
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from ltqlib import diagrams, evidence, plots
+
+mpl.use("Agg")
+
+
+def render(figure: Figure) -> int:
+    """Bytes of the figure as PNG; warnings are errors in this suite."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.tell()
+
+
+def accuracy_table(methods: tuple[str, ...] = ("baseline",)) -> pd.DataFrame:
+    rows = [
+        (factor, method, group, 50.0 + 10 * number, 48.0 + 10 * number, 52.0 + 10 * number)
+        for factor in (1.0, 0.1, 0.02, 0.01)
+        for method in methods
+        for number, group in enumerate(evidence.GROUPS)
+    ]
+    columns = ["imbalance_factor", "method", "group", "accuracy", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def bits_table() -> pd.DataFrame:
+    rows = [
+        (bits, group, 80.0 - loss, loss, loss - 1, loss + 1)
+        for bits, loss in ((32, 0.0), (8, 1.0), (4, 9.0))
+        for group in evidence.GROUPS
+    ]
+    return pd.DataFrame(rows, columns=["bits", "group", "accuracy", "drop", "low", "high"])
+
+
+def test_counts_are_drawn_as_given() -> None:
+    figure = plots.class_counts({1.0: [50] * 10, 0.1: list(range(50, 0, -5))}, list("abcdefghij"))
+    drawn = [list(line.get_ydata()) for line in figure.axes[0].lines[:2]]
+    assert drawn == [[50] * 10, list(range(50, 0, -5))]
+    assert render(figure) > 10_000
+
+
+def test_imbalance_lines_and_hollow_marks() -> None:
+    figure = plots.accuracy_over_imbalance(accuracy_table(), {0.1: [1, 2, 3]})
+    ours = figure.axes[0].containers[0].lines[0]  # type: ignore[attr-defined]
+    assert list(ours.get_ydata()) == [50.0] * 4
+    hollow = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "none"]
+    assert [float(np.nanmax(line.get_ydata())) for line in hollow[:3]] == [1, 2, 3]
+    assert render(figure) > 10_000
+
+
+def test_bits_curve_reverses_the_interval_of_a_loss() -> None:
+    figure = plots.bits_curve({"one": bits_table(), "two": bits_table()})
+    bars = figure.axes[0].containers[0].lines[2][0]  # type: ignore[attr-defined]
+    ends = bars.get_segments()[-1][:, 1]
+    assert list(ends) == [70.0, 72.0]  # accuracy 71, loss between 8 and 10 of 80
+    assert render(figure) > 10_000
+
+
+@pytest.mark.parametrize("name", ["sensitivity", "ranks", "classes", "random", "heatmap", "bars"])
+def test_other_figures_render(name: str) -> None:
+    layers = [f"L{n}" for n in range(1, 17)]
+    ranks = pd.DataFrame({"norm": range(1, 17), "tail": range(16, 0, -1)}, index=layers)
+    losses = pd.DataFrame(
+        [(layer, group, 0.0, 1.0, 0.5, 1.5) for layer in layers for group in evidence.GROUPS],
+        columns=["layer", "group", "accuracy", "drop", "low", "high"],
+    )
+    classes = pd.DataFrame(
+        {"class": list("abcdefghij"), "group": ["head"] * 4 + ["tail"] * 6, "first": 50.0,
+         "second": 51.0, "change": 1.0, "low": -1.0, "high": 3.0}
+    )  # fmt: skip
+    reported = evidence.reported()["table1"]
+    table = accuracy_table(("baseline", "crt"))
+    figure = {
+        "sensitivity": lambda: plots.sensitivity_bars(losses),
+        "ranks": lambda: plots.rank_changes(ranks),
+        "classes": lambda: plots.class_accuracy(classes, "one", "two"),
+        "random": lambda: plots.against_random([1, 2, 3], {"norm": 2, "tail": 2.5}, "accuracy"),
+        "heatmap": lambda: plots.loss_heatmap({"w": bits_table(), "wa": bits_table()}),
+        "bars": lambda: plots.decoupling_bars(table[table["imbalance_factor"] < 1], reported),
+    }[name]()
+    assert render(figure) > 5_000
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["methods_and_applications", "long_tail", "decoupling", "uniform_grid", "layer_sensitivity"],
+)
+def test_diagrams_render(name: str) -> None:
+    assert render(getattr(diagrams, name)()) > 10_000
