@@ -22,7 +22,7 @@ PROBLEM = $(shell \
 GRID = $(BIN)/snakemake --config profile=$(PROFILE) imbalance_factors=$(IF) seeds=$(SEED) \
   $(if $(DATA),'data=$(DATA)')
 
-.PHONY: help book test reproduce publish lint clean
+.PHONY: help book test reproduce publish lint baselines clean
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,12 @@ lint: $(STAMP) ## Style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+baselines: $(STAMP) ## Execute the notebooks that nbval compares again (after a change of their pages)
+	for page in live factor; do \
+	  $(BIN)/jupytext --quiet --to ipynb --output - book/$$page.md | $(BIN)/papermill --no-progress-bar \
+	    --kernel python3 --cwd book $$([ $$page = factor ] && echo -p profile smoke -p imbalance_factor 0.1) \
+	    - tests/notebooks/$$page.ipynb; done
 
 clean: ## Remove what was built; records, data and .venv stay
 	rm -rf _build book/executed .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis

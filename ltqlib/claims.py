@@ -32,7 +32,7 @@ Grid = dict[float, Run]  # imbalance factor -> run
 
 
 @dataclass(frozen=True)
-class Test:
+class Difference:
     """One difference that the claim says is above zero, in ``unit``."""
 
     name: str
@@ -50,7 +50,7 @@ class Claim:
     sentence: str
     section: str
     page: str
-    test: Callable[[Grid], Iterator[Test]]
+    test: Callable[[Grid], Iterator[Difference]]
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ class Result:
 
     claim: Claim
     verdict: str
-    tests: tuple[Test, ...]
+    tests: tuple[Difference, ...]
 
 
-def decide(tests: tuple[Test, ...]) -> str:
+def decide(tests: tuple[Difference, ...]) -> str:
     """The verdict on intervals, by the rule of this module."""
     if not tests:
         return "not yet measured"
@@ -73,7 +73,7 @@ def decide(tests: tuple[Test, ...]) -> str:
     return "inside the noise"
 
 
-def _gap_widens(grid: Grid) -> Iterator[Test]:
+def _gap_widens(grid: Grid) -> Iterator[Difference]:
     for milder, stronger in ((0.1, 0.02), (0.02, 0.01)):
         a, b = grid[milder], grid[stronger]
         value = metrics.difference_of_differences(
@@ -83,7 +83,7 @@ def _gap_widens(grid: Grid) -> Iterator[Test]:
             a.groups["head"],
             a.groups["tail"],
         )
-        yield Test(f"head-tail gap, IF {stronger} minus IF {milder}", *value)
+        yield Difference(f"head-tail gap, IF {stronger} minus IF {milder}", *value)
 
 
 def _narrowing(run: Run) -> Interval:
@@ -97,29 +97,29 @@ def _narrowing(run: Run) -> Interval:
     )
 
 
-def _decoupling_narrows(grid: Grid) -> Iterator[Test]:
+def _decoupling_narrows(grid: Grid) -> Iterator[Difference]:
     for factor, run in grid.items():
-        yield Test(f"gap closed by cRT, IF {factor}", *_narrowing(run))
+        yield Difference(f"gap closed by cRT, IF {factor}", *_narrowing(run))
 
 
-def _most_at_strongest(grid: Grid) -> Iterator[Test]:
+def _most_at_strongest(grid: Grid) -> Iterator[Difference]:
     mild, severe = grid[0.1], grid[SEVERE]
     before = (mild.predictions("baseline"), severe.predictions("baseline"))
     after = (mild.predictions("crt"), severe.predictions("crt"))
     tail = metrics.interaction(before, after, mild.labels, mild.groups["tail"])
     head = metrics.interaction(before, after, mild.labels, mild.groups["head"])
-    yield Test("gap closed at IF 0.01 minus at IF 0.1", *metrics.subtract(tail, head))
+    yield Difference("gap closed at IF 0.01 minus at IF 0.1", *metrics.subtract(tail, head))
 
 
-def _ten_points_remain(grid: Grid) -> Iterator[Test]:
+def _ten_points_remain(grid: Grid) -> Iterator[Difference]:
     run = grid[SEVERE]
     gap, low, high = metrics.gap_interval(
         run.predictions("crt"), run.labels, run.groups["head"], run.groups["tail"]
     )
-    yield Test("gap of cRT at IF 0.01, beyond 10", gap - 10, low - 10, high - 10)
+    yield Difference("gap of cRT at IF 0.01, beyond 10", gap - 10, low - 10, high - 10)
 
 
-def _fewer_bits_cost_tail(grid: Grid) -> Iterator[Test]:
+def _fewer_bits_cost_tail(grid: Grid) -> Iterator[Difference]:
     run = grid[SEVERE]
     for method in ("baseline", "crt"):
         for bits in (6, 4):
@@ -131,10 +131,10 @@ def _fewer_bits_cost_tail(grid: Grid) -> Iterator[Test]:
                 run.groups["tail"],
             )
             name = evidence.METHODS[method]
-            yield Test(f"{name}, {bits} bits: tail loss beyond head loss", *value)
+            yield Difference(f"{name}, {bits} bits: tail loss beyond head loss", *value)
 
 
-def _decoupled_lose_less(grid: Grid) -> Iterator[Test]:
+def _decoupled_lose_less(grid: Grid) -> Iterator[Difference]:
     run = grid[SEVERE]
     for bits in (6, 4):
         value = metrics.interaction(
@@ -143,16 +143,16 @@ def _decoupled_lose_less(grid: Grid) -> Iterator[Test]:
             run.labels,
             run.groups["tail"],
         )
-        yield Test(f"tail loss of the baseline beyond that of cRT, {bits} bits", *value)
+        yield Difference(f"tail loss of the baseline beyond that of cRT, {bits} bits", *value)
 
 
-def _tail_driven_helps(grid: Grid) -> Iterator[Test]:
+def _tail_driven_helps(grid: Grid) -> Iterator[Difference]:
     run = grid[SEVERE]
     norm, tail = run.mixed("norm", BUDGET), run.mixed("tail", BUDGET)
     gain = metrics.paired_difference(norm, tail, run.labels, run.groups["tail"])
-    yield Test("tail accuracy, tail-driven minus norm-driven", *gain)
+    yield Difference("tail accuracy, tail-driven minus norm-driven", *gain)
     value, low, high = metrics.paired_difference(norm, tail, run.labels, run.groups["norm"])
-    yield Test(
+    yield Difference(
         f"overall accuracy, the same, beyond a loss of {MARGIN:g}",
         value + MARGIN,
         low + MARGIN,
@@ -160,10 +160,10 @@ def _tail_driven_helps(grid: Grid) -> Iterator[Test]:
     )
 
 
-def _ranks_differ(grid: Grid) -> Iterator[Test]:
+def _ranks_differ(grid: Grid) -> Iterator[Difference]:
     value, low, high = rank_disagreement(grid[SEVERE], bits=4)
     name = "rank correlation within a driver minus between drivers"
-    yield Test(name, value, low, high, unit="Spearman")
+    yield Difference(name, value, low, high, unit="Spearman")
 
 
 def rank_disagreement(run: Run, bits: int, resamples: int = RESAMPLES) -> Interval:
@@ -305,7 +305,7 @@ def ledger(results: list[Result]) -> pd.DataFrame:
     rows = []
     for result in results:
         claim = result.claim
-        for test in result.tests or (Test("no record yet", np.nan, np.nan, np.nan),):
+        for test in result.tests or (Difference("no record yet", np.nan, np.nan, np.nan),):
             interval = (test.value, test.low, test.high, test.unit)
             rows.append((claim.key, claim.section, test.name, *interval, result.verdict))
     columns = ["claim", "section", "measured", "value", "low", "high", "unit", "verdict"]

@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     claims.add_argument("--profile", default="laptop", choices=PROFILES)
     claims.add_argument("--seed", type=int, default=0)
     claims.set_defaults(run=_claims)
-    publish = commands.add_parser("publish", help="copy complete runs from runs/ to results/")
+    publish = commands.add_parser("publish", help="copy the records of trained runs to results/")
     publish.add_argument("--profile", default="laptop", choices=PROFILES)
     publish.set_defaults(run=_publish)
     return parser
@@ -169,6 +169,6 @@ def _claims(options: argparse.Namespace) -> int:
 def _publish(options: argparse.Namespace) -> int:
     from ltqlib.publish import publish
 
-    for digest in publish(options.profile):
-        print(f"results/{digest}")
+    for digest, steps in publish(options.profile).items():
+        print(f"results/{digest}: {', '.join(steps)}")
     return 0

@@ -232,7 +232,7 @@ def claims_forest(ledger: pd.DataFrame) -> Figure:
     figure = new_figure(0.36 * len(rows) + 1.0)
     axes = figure.subplots()
     colors = {"reproduced": HEAD, "not reproduced": TAIL, "inside the noise": NORM}
-    for place, row in rows.iterrows():
+    for place, row in enumerate(rows.to_dict("records")):
         color = colors[row["verdict"]]
         axes.plot([row["low"], row["high"]], [place, place], color=color)
         axes.plot(row["value"], place, "o", color=color)

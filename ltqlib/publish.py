@@ -1,36 +1,33 @@
 """From runs/ (working, ignored by git) to results/ (published, reviewed, in git)."""
 
-import shutil
-
 from ltqlib import experiment, paths, records
-from ltqlib.errors import InputError, disk_errors
+from ltqlib.errors import InputError
+from ltqlib.files import write_whole
 
 
-def publish(profile: str) -> list[str]:
-    """Copy the complete, verified records of a profile into results/; returns the digests.
+def publish(profile: str) -> dict[str, list[str]]:
+    """Copy the verified records of a profile into results/; returns the steps by digest.
 
-    A run with a step missing or made with other options is left out. Records are text; nothing
-    else is copied.
+    A run counts once its models are trained and tested (step ``decouple``); a record that was made
+    with other options than the library now has is left out. Nothing but records is copied.
 
     Raises:
-        InputError: no complete run of the profile, or a damaged record.
+        InputError: no such run of the profile, or a damaged record.
     """
-    published = []
+    published: dict[str, list[str]] = {}
     for digest in records.digests(paths.runs()):
         found = {}
         for step in experiment.STEPS.values():
             path = paths.runs(digest) / f"{step.name}.json"
             if path.exists():
                 record = records.read(path)
-                if record["options"] == step.options:
+                if record["config"]["profile"] == profile and record["options"] == step.options:
                     found[step.name] = path
-        if record["config"]["profile"] != profile or len(found) < len(experiment.STEPS):
+        if "decouple" not in found:
             continue
-        with disk_errors(paths.results(digest)):
-            paths.results(digest).mkdir(parents=True, exist_ok=True)
-            for path in found.values():
-                shutil.copyfile(path, paths.results(digest) / path.name)
-        published.append(digest)
+        for path in found.values():
+            write_whole(paths.results(digest) / path.name, path.read_bytes())
+        published[digest] = list(found)
     if not published:
-        raise InputError(f"no complete run of profile {profile!r} in {paths.runs()}: run it first")
+        raise InputError(f"no trained run of profile {profile!r} in {paths.runs()}: run it first")
     return published

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ltqlib import claims, evidence, paths
-from ltqlib.claims import Test, decide
+from ltqlib.claims import Difference, decide
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from ltqlib.claims import Test, decide
     ids=["all-above", "one-holds-zero", "one-below", "no-records"],
 )
 def test_verdict_rule(intervals: list[tuple[float, float, float]], verdict: str) -> None:
-    assert decide(tuple(Test("x", *interval) for interval in intervals)) == verdict
+    assert decide(tuple(Difference("x", *interval) for interval in intervals)) == verdict
 
 
 def test_published_verdicts_are_the_committed_ones() -> None:

@@ -23,7 +23,7 @@ from ltqlib.cli import main
         (["run", "--profile", "smoke", "--class-order", "1,x"], "not a list of labels"),
         (["run", "--profile", "smoke", "--class-order", "0,0"], "not a permutation"),
         (["show", "abc"], "names 0 runs"),
-        (["publish", "--profile", "paper"], "no complete run"),
+        (["publish", "--profile", "paper"], "no trained run"),
     ],
     ids=lambda value: " ".join(value[1:]) if isinstance(value, list) else "",
 )

@@ -122,9 +122,9 @@ def test_other_images_under_the_same_name_are_refused(run: Run) -> None:
 
 def test_publish_then_find(run: Run) -> None:
     digest = run.config.digest()
-    assert publish("smoke") == [digest]
+    assert publish("smoke") == {digest: list(experiment.STEPS)}
     assert records.find(digest, "mpq") == paths.results(digest) / "mpq.json"
-    with pytest.raises(InputError, match="no complete run"):
+    with pytest.raises(InputError, match="no trained run"):
         publish("paper")
 
 

@@ -13,7 +13,7 @@ from ltqlib.models import Network, quantizable_layers
 from ltqlib.quantization.calibration import choose_range
 from ltqlib.quantization.grids import QParams, choose_qparams, fake_quantize
 
-SAMPLE = 200_000  # activation values kept a layer for calibration
+SAMPLE = 20_000  # activation values kept a layer: 0.1 % of them is still 20
 
 
 class Bits(NamedTuple):
