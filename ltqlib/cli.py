@@ -69,6 +69,9 @@ def _run(options: argparse.Namespace) -> int:
     config = from_profile(
         options.profile, imbalance_factor=options.imbalance_factor, seed=options.seed, **changes
     )
+    if options.until not in experiment.STEPS:
+        steps = ", ".join(experiment.STEPS)
+        raise InputError(f"step {options.until!r} is unknown: use one of {steps}")
     _check_device(options.device)
     if options.threads:
         import torch
@@ -79,8 +82,6 @@ def _run(options: argparse.Namespace) -> int:
         done[step] = experiment.get_or_run(config, step, options.device)["checksum"]
         if step == options.until:
             break
-    else:
-        raise InputError(f"step {options.until!r} is unknown: use one of {', '.join(done)}")
     if options.json:
         print(json.dumps({"digest": config.digest(), "config": config.public(), "records": done}))
     else:

@@ -39,7 +39,8 @@ def pack(values: npt.ArrayLike) -> str:
         ValueError: a value does not fit a byte.
     """
     array = np.asarray(values)
-    if array.dtype.kind not in "biu" or (array.size and (array.min() < 0 or array.max() > 255)):
+    whole = array.dtype.kind in "biu"
+    if array.size and not (whole and array.min() >= 0 and array.max() <= 255):
         raise ValueError("pack takes integers in 0..255")
     return base64.b64encode(zlib.compress(array.astype(np.uint8).tobytes(), 9)).decode()
 

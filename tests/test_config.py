@@ -51,8 +51,13 @@ def test_imbalance_factor_outside_0_to_1_is_refused(factor, says):
         pytest.param({"sampler": "balanced"}, "'balanced' is unknown.*square-root", id="sampler"),
         pytest.param({"loss": "focal"}, "'focal' is unknown.*ldam-drw", id="loss"),
         pytest.param({"arch": "alexnet"}, "'alexnet' is unknown.*vgg16", id="arch"),
-        pytest.param({"width": 0}, "width is 0: it must be above 0", id="width"),
-        pytest.param({"lr": float("nan")}, "lr is nan: it must be above 0", id="lr"),
+        pytest.param({"width": 0}, "width is 0: it must be a number of at least", id="width"),
+        pytest.param({"width": "1"}, "width is '1': it must be a number", id="width-text"),
+        pytest.param({"lr": float("nan")}, "lr is nan: it must be a number", id="lr"),
+        pytest.param({"epochs": -1}, "epochs is -1: it must be a whole number", id="epochs"),
+        pytest.param({"epochs": 1.5}, "epochs is 1.5: it must be a whole number", id="half-epoch"),
+        pytest.param({"warmup": 7}, "warmup is 7.* at most 1", id="warmup"),
+        pytest.param({"augment": "flip"}, "'flip' is unknown.*crop-flip", id="augment"),
         pytest.param({"class_order": (0, 0, 1)}, "not a permutation", id="class-twice"),
         pytest.param({"class_order": (1, 2, 3)}, "not a permutation", id="class-left-out"),
     ],
@@ -116,3 +121,7 @@ def test_of_a_folder_source_only_the_name_counts_and_shows():
     assert here.digest() == there.digest()
     assert here.digest() != other.digest()
     assert here.public()["data"] == "folder:birds"
+
+
+def test_one_and_one_point_zero_are_the_same_run():
+    assert from_profile("smoke", lr=1).digest() == from_profile("smoke", lr=1.0).digest()

@@ -1,6 +1,10 @@
 """Data: the sources and what they refuse, the cache of decoded images, and batches."""
 
+import errno
+import io
+import os
 import shutil
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -241,3 +245,70 @@ def test_samplers_draw_classes_in_proportion_to_a_power_of_their_counts(sampler,
     )
     expected = counts**power / (counts**power).sum() * drawn.sum()
     assert stats.chisquare(drawn, expected).pvalue > 0.01
+
+
+def write_cifar10(path: Path, images: int = 7) -> np.ndarray:
+    """An archive in the layout of CIFAR-10's binary version; returns the pixels of batch 1."""
+    generator, first = np.random.default_rng(0), np.zeros(0)
+    with tarfile.open(path, "w:gz") as tar:
+        for name in (*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"):
+            pixels = generator.integers(0, 256, (images, 3, 32, 32), dtype=np.uint8)
+            labels = np.arange(images, dtype=np.uint8)[:, None] % 10
+            content = np.hstack([labels, pixels.reshape(images, -1)]).tobytes()
+            info = tarfile.TarInfo(f"cifar-10-batches-bin/{name}.bin")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+            first = pixels if name == "data_batch_1" else first
+    return first
+
+
+def test_cifar10_binary_layout(tmp_path: Path) -> None:
+    pixels = write_cifar10(tmp_path / "cifar.tar.gz")
+    (images, labels), (test_images, test_labels) = data._read_cifar10(tmp_path / "cifar.tar.gz")
+    assert images.shape == (35, 32, 32, 3)
+    assert test_images.shape == (7, 32, 32, 3)
+    np.testing.assert_array_equal(images[3, 5, 9], pixels[3, :, 5, 9])
+    np.testing.assert_array_equal(labels[:7], np.arange(7))
+    assert test_labels.dtype == np.int64
+
+
+def test_a_half_downloaded_cifar10_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = home / "data" / "cifar-10-binary.tar.gz"
+    archive.parent.mkdir()
+    archive.write_bytes(b"half")
+    monkeypatch.setattr(data, "CIFAR10_URL", f"file:///nowhere/{archive.name}")
+    with pytest.raises(InputError, match="missing or incomplete") as caught:
+        data.load("cifar10")
+    assert str(archive) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_with_one_class_is_refused(home: Path) -> None:
+    for split in ("train", "test"):
+        folder = home / "one" / split / "cat"
+        folder.mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(folder / "0.png")
+    with pytest.raises(InputError, match="at least two"):
+        data.load(f"folder:{home / 'one'}")
+
+
+def test_images_of_another_size_are_refused_before_training(home: Path) -> None:
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            folder = home / "large" / split / name
+            folder.mkdir(parents=True)
+            Image.new("RGB", (64, 48)).save(folder / "0.png")
+    with pytest.raises(InputError, match="64x48 pixels, the networks here take 32x32"):
+        data.load(f"folder:{home / 'large'}")
+
+
+def test_a_full_disk_leaves_no_half_of_the_cache(
+    tiny_folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="disk is full"):
+        data.load(f"folder:{tiny_folder}")
+    assert not [path for path in (home / "runs").rglob("*") if path.is_file()]

@@ -10,6 +10,7 @@ from scipy import stats
 from sklearn.metrics import recall_score
 
 from ltqlib import metrics
+from ltqlib.errors import InputError
 
 GENERATOR = np.random.default_rng(0)
 LABELS = np.repeat(np.arange(5), 80)
@@ -168,3 +169,14 @@ def test_spearman_is_the_correlation_of_the_ranks(pairs):
     else:
         ranks = stats.rankdata(first), stats.rankdata(second)
         assert found == pytest.approx(np.corrcoef(*ranks)[0, 1])
+
+
+def test_a_class_with_one_image_has_no_interval():
+    labels = np.array([0, 0, 1])
+    with pytest.raises(InputError, match="fewer than two test images"):
+        metrics.paired_difference(labels, labels, labels, [0, 1])
+
+
+def test_a_group_beyond_the_classes_seen_is_nan():
+    labels = np.array([0, 1])
+    assert np.isnan(metrics.group_accuracy(labels, labels, {"rare": [2]})["rare"])

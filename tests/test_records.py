@@ -178,3 +178,38 @@ def test_the_lock_lets_one_process_in_at_a_time(home):
     for entered, left in zip(lines[::2], lines[1::2], strict=True):
         assert (entered[0], left[0]) == ("in", "out")
         assert entered[1] == left[1]
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda text: text.replace("1e+30", "1e930"), "altered"),
+        (lambda text: "[" * 200_000, "truncated or not JSON"),
+    ],
+    ids=["number-became-infinite", "endless-nesting"],
+)
+def test_odd_damage_is_one_line_as_well(damage, says, tmp_path):
+    path = tmp_path / "record.json"
+    records.write(path, {"payload": 1e30})
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(InputError, match=says):
+        records.read(path)
+
+
+def test_integer_keys_come_back_as_text(tmp_path):
+    written = records.write(tmp_path / "r.json", {"payload": {2: 0, 10: 0}})
+    assert records.read(tmp_path / "r.json") == written
+    assert written["payload"] == {"2": 0, "10": 0}
+
+
+def test_the_order_of_layers_survives(tmp_path):
+    layers = {f"L{n}": n for n in (1, 2, 10, 11, 3)}
+    records.write(tmp_path / "r.json", {"payload": layers})
+    assert list(records.read(tmp_path / "r.json")["payload"]) == list(layers)
+
+
+def test_what_cannot_be_packed_is_refused():
+    with pytest.raises(ValueError, match="sorted"):
+        records.pack_indices([5, 3])
+    with pytest.raises(ValueError, match="integers"):
+        records.pack([3.7])

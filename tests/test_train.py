@@ -7,8 +7,9 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
+from ltqlib import data
 from ltqlib import train as training
-from ltqlib.config import LOSSES, from_profile
+from ltqlib.config import LOSSES, SAMPLERS, from_profile
 from ltqlib.data import Batches
 from ltqlib.losses import CosineClassifier, as_linear, make_loss
 from ltqlib.models import build
@@ -175,6 +176,10 @@ def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(
         pytest.param(lambda content: content[: len(content) // 2], id="cut"),
         pytest.param(lambda content: b"", id="empty"),
         pytest.param(lambda content: b"{" * 500, id="garbage"),
+        pytest.param(
+            lambda content: content[:-1997] + bytes([content[-1997] ^ 64]) + content[-1996:],
+            id="one-bit",
+        ),
     ],
 )
 def test_a_damaged_state_means_starting_afresh(
@@ -221,3 +226,18 @@ def test_the_length_of_training_counts_images_not_epochs(digits):
     images = sum(digits.long_tailed(0.1)[0])
     _, payload = training.train(config, digits, CPU)
     assert payload["epochs"] == round(1_000 / images)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_loss_with_every_sampler_learns(
+    loss: str, sampler: str, digits: data.Dataset
+) -> None:
+    config = from_profile(
+        "smoke", imbalance_factor=0.5, width=1 / 32, epochs=2, loss=loss, sampler=sampler
+    )
+    network, payload = training.train(config, digits, torch.device("cpu"))
+    losses = [row["loss"] for row in payload["history"]]
+    assert losses[1] < losses[0]
+    assert isinstance(network.classifier, torch.nn.Linear)
+    assert type(network.classifier).forward is torch.nn.Linear.forward  # also after LDAM
