@@ -27,7 +27,7 @@ import ltqlib
 from ltqlib import paths
 from ltqlib.config import from_profile
 from ltqlib.errors import InputError
-from ltqlib.experiment import find_config
+from ltqlib.experiment import STEPS, find_config
 from snakemake.exceptions import WorkflowError
 
 # the programs of the environment that Snakemake runs in, whether or not it is activated
@@ -77,9 +77,10 @@ def options(wildcards):
 
 
 def evidence(factor):
-    """The published records of the laptop profile, seed 0, for a factor; none before that."""
+    """The published records of the laptop profile, seed 0, for a factor; none if one is missing."""
     folder = paths.results(find_config("laptop", float(factor)).digest())
-    return sorted(os.path.relpath(record) for record in folder.glob("*.json"))
+    found = sorted(os.path.relpath(record) for record in folder.glob("*.json"))
+    return found if len(found) == len(STEPS) else []
 
 
 # The papermill copies that the book offers. The book never trains: a factor that is not published
