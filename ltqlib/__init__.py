@@ -1,12 +1,14 @@
 """ltqlib: does quantization sacrifice the rare classes, and can bit-widths give them back?
 
 The package is thin and lazy: ``import ltqlib`` imports neither torch nor pandas. Modules import
-only downwards, in this order::
+from those above them in this list (tests/test_architecture.py holds them to it)::
 
-    errors  paths  config  progress
-    longtail  data  models  train
-    metrics  quantization  sensitivity  mpq
-    records  experiment  claims  plots  cli
+    errors paths files progress config
+    longtail data models losses train decouple
+    metrics quantization sensitivity mpq
+    records provenance steps experiment publish
+    evidence claims style plots diagrams
+    cli
 """
 
 __version__ = "0.1.0"

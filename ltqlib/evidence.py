@@ -1,5 +1,6 @@
 """Records as predictions and tables: what pages, claims and figures read. No torch here."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -136,32 +137,29 @@ def bits_table(
     run: Run, method: str, scheme: str, widths: tuple[int, ...] = (32, 8, 6, 5, 4, 3, 2)
 ) -> pd.DataFrame:
     """Accuracy and loss against float by width; a row a width and group, intervals paired."""
-    rows = []
-    floating = run.predictions(method)
-    for bits in widths:
-        predictions = run.quantized(method, scheme, bits)
-        accuracy = run.accuracy(predictions)
-        for group in GROUPS:
-            change, low, high = metrics.paired_difference(
-                floating, predictions, run.labels, run.groups[group]
-            )
-            rows.append((bits, group, accuracy[group], -change, -high, -low))
-    return pd.DataFrame(rows, columns=["bits", "group", "accuracy", "drop", "low", "high"])
+    quantized = {bits: run.quantized(method, scheme, bits) for bits in widths}
+    return _loss_table(run, run.predictions(method), quantized, "bits")
 
 
 def sensitivity_table(run: Run, bits: int) -> pd.DataFrame:
     """Accuracy left and accuracy lost with one layer at ``bits``; a row a layer and group."""
     model = experiment.STEPS["sensitivity"].options["model"]
-    floating = run.predictions(model)
+    return _loss_table(run, run.predictions(model), run.one_layer(bits), "layer")
+
+
+def _loss_table(
+    run: Run, floating: Predictions, changed: Mapping[Any, Predictions], key: str
+) -> pd.DataFrame:
+    """Accuracy of each changed model and its loss against the float one, with intervals."""
     rows = []
-    for layer, predictions in run.one_layer(bits).items():
+    for name, predictions in changed.items():
         accuracy = run.accuracy(predictions)
         for group in GROUPS:
             change, low, high = metrics.paired_difference(
                 floating, predictions, run.labels, run.groups[group]
             )
-            rows.append((layer, group, accuracy[group], -change, -high, -low))
-    return pd.DataFrame(rows, columns=["layer", "group", "accuracy", "drop", "low", "high"])
+            rows.append((name, group, accuracy[group], -change, -high, -low))
+    return pd.DataFrame(rows, columns=[key, "group", "accuracy", "drop", "low", "high"])
 
 
 def rank_table(run: Run, bits: int) -> pd.DataFrame:
