@@ -189,7 +189,12 @@ def sensitivity_bars(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def class_accuracy(table: pd.DataFrame, first: str, second: str) -> Figure:
+def class_accuracy(
+    table: pd.DataFrame,
+    first: str,
+    second: str,
+    reported: tuple[Sequence[float], Sequence[float]] | None = None,
+) -> Figure:
     """Accuracy by class of two models, and under it their difference (figure 10)."""
     figure = new_figure(4.8)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
@@ -197,11 +202,16 @@ def class_accuracy(table: pd.DataFrame, first: str, second: str) -> Figure:
     upper.bar(places - 0.2, table["first"], 0.38, color=NORM, label=first)
     upper.bar(places + 0.2, table["second"], 0.38, color=ACCENT, label=second)
     upper.set_ylabel("test accuracy (%)")
-    upper.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     colors = [COLORS[group] for group in table["group"]]
     error = [table["change"] - table["low"], table["high"] - table["change"]]
     lower.bar(places, table["change"], 0.6, color=colors, yerr=error, ecolor=INK, capsize=2)
     lower.axhline(0, color=INK, lw=0.8)
+    if reported is not None:
+        _hollow(upper, places - 0.2, reported[0], "head")
+        _hollow(upper, places + 0.2, reported[1], "head")
+        _hollow(lower, places, np.subtract(reported[1], reported[0]), "head")
+        upper.plot([], [], "o", mfc="none", mec=INK, label="the post")
+    upper.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
     lower.set_ylabel("difference (points)")
     lower.set_xticks(places, table["class"], rotation=35, ha="right")
     return figure
