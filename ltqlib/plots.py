@@ -226,8 +226,8 @@ def against_random(random: npt.ArrayLike, marks: Mapping[str, float], label: str
     colors = {"norm": NORM, "tail": TAIL}
     for (name, value), level in zip(marks.items(), (0.55, 0.9), strict=False):
         color = next((c for key, c in colors.items() if name.startswith(key)), INK)
-        axes.plot([value, value], [-0.3, level - 0.1], color=color)
-        axes.text(value, level, name, color=color, ha="center", va="center", weight="bold")
+        axes.plot([value, value], [-0.3, level], color=color)
+        axes.text(value, level, f"{name} ", color=color, ha="right", va="top", weight="bold")
     axes.set_ylim(-0.5, 1.1)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
