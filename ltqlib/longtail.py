@@ -41,12 +41,6 @@ def long_tailed_counts(
     return counts
 
 
-def ranks(classes: int, class_order: tuple[int, ...] = ()) -> list[int]:
-    """Rank of each class label, 0 the most frequent."""
-    order = class_order or tuple(range(classes))
-    return [order.index(label) for label in range(classes)]
-
-
 def head_and_tail(classes: int, class_order: tuple[int, ...] = ()) -> dict[str, list[int]]:
     """Class labels of the post's groups: head is the first 40 % of the ranks (0-3 of 10)."""
     order = list(class_order or range(classes))

@@ -36,16 +36,6 @@ def group_accuracy(
     }
 
 
-def wilson_interval(successes: int, total: int) -> tuple[float, float]:
-    """95 % interval of a proportion, in percent (Wilson, 1927)."""
-    if total == 0:
-        return 0.0, 100.0
-    share, z2 = successes / total, Z95**2
-    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
-    spread = Z95 / (1 + z2 / total) * np.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
-    return 100 * max(0.0, centre - spread), 100 * min(1.0, centre + spread)
-
-
 def paired_difference(
     first: Array, second: Array, labels: Array, members: Sequence[int]
 ) -> tuple[float, float, float]:
@@ -175,13 +165,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
         running = max(running, (len(p_values) - position) * p_values[index])
         adjusted[index] = min(1.0, running)
     return [float(p) for p in adjusted]
-
-
-def verdict(low: float, high: float) -> str:
-    """Where an interval of a difference lies: ``below``, ``above`` or ``inside`` (holds zero)."""
-    if low > 0:
-        return "above"
-    return "below" if high < 0 else "inside"
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float:

@@ -13,7 +13,7 @@ def average_weight_bits(widths: Mapping[str, int], parameters: Mapping[str, int]
     return sum(widths[name] * count for name, count in parameters.items()) / total
 
 
-def model_size(widths: Mapping[str, int], parameters: Mapping[str, int]) -> float:
+def model_size(widths: Mapping[str, float], parameters: Mapping[str, int]) -> float:
     """Bytes of the quantized weights (scales and biases not counted)."""
     return sum(widths[name] * count for name, count in parameters.items()) / 8
 
