@@ -317,6 +317,14 @@ class Batches:
         return rows.to(device), cols.to(device)
 
 
+def in_order(images: Images, batch: int, device: "torch.device") -> Iterator["torch.Tensor"]:
+    """Images (N, H, W, 3) in their order, as uint8 ``(B, 3, H, W)`` in channels_last memory."""
+    import torch
+
+    for start in range(0, len(images), batch):
+        yield torch.from_numpy(images[start : start + batch]).permute(0, 3, 1, 2).to(device)
+
+
 def sampling_weights(labels: Labels, sampler: str) -> "torch.Tensor | None":
     """Probability weight of each image: None (instance-balanced), n_c**-1 or n_c**-0.5.
 

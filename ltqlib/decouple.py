@@ -1,5 +1,6 @@
 """Stage 2 of decoupled training: a new classifier on the frozen backbone (Kang et al., 2020)."""
 
+import copy
 from typing import Any
 
 import torch
@@ -7,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ltqlib.config import RunConfig
-from ltqlib.data import Dataset, Images, Labels
+from ltqlib.data import Dataset, Images, Labels, in_order
 from ltqlib.models import Network
 from ltqlib.train import fit, make_batches
 
@@ -100,11 +101,7 @@ def tau_normalized(network: Network, tau: float) -> Head:
 def extract_features(network: Network, images: Images, batch: int = 500) -> Tensor:
     """Features (N, F) of uint8 images (N, H, W, 3), on the network's device."""
     device = network.classifier.weight.device
-    parts = []
-    for start in range(0, len(images), batch):
-        pixels = torch.from_numpy(images[start : start + batch]).permute(0, 3, 1, 2)
-        parts.append(network.features(pixels.to(device)))
-    return torch.cat(parts)
+    return torch.cat([network.features(pixels) for pixels in in_order(images, batch, device)])
 
 
 def _rounded(weight: Tensor, bias: Tensor) -> Head:
@@ -114,8 +111,6 @@ def _rounded(weight: Tensor, bias: Tensor) -> Head:
 
 def with_head(network: Network, head: Head) -> Network:
     """A copy of ``network`` whose classifier has the weights of ``head``."""
-    import copy
-
     changed = copy.deepcopy(network)
     changed.classifier.weight.data.copy_(head["weight"])
     changed.classifier.bias.data.copy_(head["bias"])

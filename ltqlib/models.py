@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ltqlib.config import RunConfig
-from ltqlib.data import Images
+from ltqlib.data import Images, in_order
 from ltqlib.errors import InputError
 from ltqlib.files import write_whole
 
@@ -175,11 +175,8 @@ def layer_costs(network: Network, size: int = 32) -> dict[str, dict[str, int]]:
 def predict_logits(network: nn.Module, images: Images, batch: int = 500) -> npt.NDArray[np.float32]:
     """Logits (N, classes) of uint8 images (N, H, W, 3), in float32: the reference evaluation."""
     device = next(network.parameters()).device
-    outputs = []
-    for start in range(0, len(images), batch):
-        pixels = torch.from_numpy(images[start : start + batch]).permute(0, 3, 1, 2)
-        outputs.append(network(pixels.to(device)).float().cpu().numpy())
-    return np.concatenate(outputs)
+    outputs = [network(pixels).float().cpu() for pixels in in_order(images, batch, device)]
+    return torch.cat(outputs).numpy()
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ltqlib.data import Images
+from ltqlib.data import Images, in_order
 from ltqlib.models import Network, quantizable_layers
 from ltqlib.progress import Progress
 from ltqlib.quantization.ptq import Scheme, quantized_weight
@@ -44,8 +44,7 @@ def one_layer_at_a_time(
         name: {bits: [] for bits in widths} for _, name, _ in variants
     }
     with Progress(len(images), progress) as bar:
-        for start in range(0, len(images), batch):
-            pixels = torch.from_numpy(images[start : start + batch]).permute(0, 3, 1, 2).to(device)
+        for pixels in in_order(images, batch, device):
             x = network.normalize(pixels)
             position = 0
             for where, name, quantized in variants:

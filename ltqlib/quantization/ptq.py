@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ltqlib.data import Images
+from ltqlib.data import Images, in_order
 from ltqlib.errors import InputError
 from ltqlib.models import Network, quantizable_layers
 from ltqlib.quantization.calibration import choose_range
@@ -94,9 +94,8 @@ def calibrate(network: Network, images: Images, batch: int = 256) -> Calibration
 
     layers = quantizable_layers(network)
     handles = [layer.register_forward_pre_hook(keep(name)) for name, layer in layers.items()]  # type: ignore[arg-type]
-    for start in range(0, len(images), batch):
-        pixels = torch.from_numpy(images[start : start + batch]).permute(0, 3, 1, 2)
-        network(pixels.to(device))
+    for pixels in in_order(images, batch, device):
+        network(pixels)
     for handle in handles:
         handle.remove()
     return {name: torch.cat(values) for name, values in kept.items()}
