@@ -2,6 +2,7 @@
 
     snakemake                                   the laptop profile: four factors, seed 0
     snakemake --config profile=smoke imbalance_factors=0.1,0.01 seeds=0,1
+    snakemake --config imbalance_factors=0.01 seeds=0,1 class_orders=reversed,random-1,random-2
     snakemake --config data=folder:data/mine    with images of your own
     snakemake book                              what `make book` does
     snakemake --workflow-profile profiles/slurm the same graph on a cluster
@@ -27,7 +28,8 @@ import ltqlib
 from ltqlib import paths
 from ltqlib.config import from_profile
 from ltqlib.errors import InputError
-from ltqlib.experiment import STEPS, find_config
+from ltqlib.experiment import find_config
+from ltqlib.longtail import CLASS_ORDERS
 from snakemake.exceptions import WorkflowError
 
 # the programs of the environment that Snakemake runs in, whether or not it is activated
@@ -44,6 +46,9 @@ def several(name, default, kind):
 PROFILE = config.get("profile", "laptop")
 FACTORS = several("imbalance_factors", "1,0.1,0.02,0.01", float)
 SEEDS = several("seeds", "0", int)
+ORDERS = several("class_orders", "label", str)  # names of ltqlib.longtail.CLASS_ORDERS
+if unknown := set(ORDERS) - set(CLASS_ORDERS):
+    raise WorkflowError(f"class_orders={unknown.pop()}: use some of {', '.join(CLASS_ORDERS)}")
 DATA = config.get("data") or os.environ.get("LTQ_DATA")
 DEVICE = config.get("device", "auto")
 THREADS = int(config.get("threads", 1))
@@ -55,9 +60,10 @@ RUNS = os.path.relpath(paths.runs())
 SOURCE = {"data": DATA} if DATA else {}
 try:
     RUNS_OF_GRID = [
-        from_profile(PROFILE, imbalance_factor=factor, seed=seed, **SOURCE)
+        from_profile(PROFILE, imbalance_factor=factor, seed=seed, class_order=order, **SOURCE)
         for factor in FACTORS
         for seed in SEEDS
+        for order in (CLASS_ORDERS[name] for name in ORDERS)
     ]
 except InputError as error:
     raise WorkflowError(str(error)) from None
@@ -72,6 +78,7 @@ def options(wildcards):
         f"--imbalance-factor={run.imbalance_factor!r}",
         f"--seed={run.seed}",
         f"--data={run.data}",
+        f"--class-order={','.join(map(str, run.class_order)) or 'label'}",
         f"--device={DEVICE}",
     ]
 
@@ -80,7 +87,7 @@ def evidence(factor):
     """The published records of the laptop profile, seed 0, for a factor; none if one is missing."""
     folder = paths.results(find_config("laptop", float(factor)).digest())
     found = sorted(os.path.relpath(record) for record in folder.glob("*.json"))
-    return found if len(found) == len(STEPS) else []
+    return found if (folder / "mpq.json").exists() else []
 
 
 # The papermill copies that the book offers. The book never trains: a factor that is not published

@@ -6,8 +6,12 @@ import sys
 from typing import Any
 
 from ltqlib import experiment, paths, records
-from ltqlib.config import LOSSES, PROFILES, SAMPLERS, from_profile
+from ltqlib.config import ARCHITECTURES, LOSSES, PROFILES, SAMPLERS, SCHEDULES, from_profile
 from ltqlib.errors import InputError
+from ltqlib.longtail import CLASS_ORDERS
+
+# options of `ltq run` that change a field of the profile
+FIELDS = ("data", "arch", "width", "train_images", "epochs", "schedule", "sampler", "loss")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     claims.set_defaults(run=_claims)
     publish = commands.add_parser("publish", help="copy the records of trained runs to results/")
     publish.add_argument("--profile", default="laptop", choices=PROFILES)
+    publish.add_argument("--weights", action="store_true", help="the checkpoints as well")
     publish.set_defaults(run=_publish)
     return parser
 
@@ -48,7 +53,15 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--imbalance-factor", type=float, default=0.01, help="n_min/n_max in (0, 1]")
     run.add_argument("--seed", type=int, default=0)
     run.add_argument("--data", help="cifar10, digits or folder:PATH; default: the profile's")
-    run.add_argument("--class-order", help="labels from most to least frequent: 9,8,7,...")
+    orders = ", ".join(CLASS_ORDERS)
+    run.add_argument(
+        "--class-order", help=f"labels from most to least frequent, 9,8,7,...; or {orders}"
+    )
+    run.add_argument("--arch", choices=ARCHITECTURES)
+    run.add_argument("--width", type=float, help="of every hidden layer, 1 is the usual one")
+    run.add_argument("--train-images", type=int, help="images seen in stage 1")
+    run.add_argument("--epochs", type=int, help="instead of --train-images; 0: none given")
+    run.add_argument("--schedule", choices=SCHEDULES)
     run.add_argument("--sampler", choices=SAMPLERS)
     run.add_argument("--loss", choices=LOSSES)
     run.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
@@ -60,9 +73,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     changes: dict[str, Any] = {
-        name: getattr(options, name)
-        for name in ("data", "sampler", "loss")
-        if getattr(options, name) is not None
+        name: getattr(options, name) for name in FIELDS if getattr(options, name) is not None
     }
     if options.class_order:
         changes["class_order"] = _class_order(options.class_order)
@@ -90,10 +101,15 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _class_order(text: str) -> tuple[int, ...]:
+    if text in CLASS_ORDERS:
+        return CLASS_ORDERS[text]
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
-        raise InputError(f"--class-order {text!r} is not a list of labels like 9,8,7") from error
+        raise InputError(
+            f"--class-order {text!r} is neither a list of labels like 9,8,7 nor one of "
+            f"{', '.join(CLASS_ORDERS)}"
+        ) from error
 
 
 def _check_device(device: str) -> None:
@@ -170,6 +186,6 @@ def _claims(options: argparse.Namespace) -> int:
 def _publish(options: argparse.Namespace) -> int:
     from ltqlib.publish import publish
 
-    for digest, steps in publish(options.profile).items():
+    for digest, steps in publish(options.profile, options.weights).items():
         print(f"results/{digest}: {', '.join(steps)}")
     return 0

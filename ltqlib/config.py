@@ -12,13 +12,15 @@ from ltqlib.errors import InputError
 
 SAMPLERS = ("instance", "square-root", "class")
 LOSSES = ("ce", "class-weighted", "ldam-drw", "balanced-softmax", "logit-adjusted")
-ARCHITECTURES = ("vgg16",)
+ARCHITECTURES = ("vgg16", "resnet32")
+SCHEDULES = ("cosine", "step")
 AUGMENTATIONS = ("crop-flip", "crop", "none")
 CHOICES = {
     "sampler": SAMPLERS,
     "loss": LOSSES,
     "arch": ARCHITECTURES,
     "augment": AUGMENTATIONS,
+    "schedule": SCHEDULES,
 }
 RANGES: dict[str, tuple[type, float, float]] = {  # field -> kind, least, most
     "seed": (int, 0, 2**31),
@@ -63,6 +65,7 @@ class RunConfig:
     loss: str = "ce"
     stage2_images: int = 120_000  # images seen in stage 2 (cRT, LWS)
     stage2_lr: float = 0.1
+    schedule: str = "cosine"  # of the learning rate in stage 1, after the warm-up; or "step"
 
     def __post_init__(self) -> None:
         validate(self)
@@ -107,10 +110,22 @@ PROFILES: dict[str, dict[str, Any]] = {
         "augment": "crop",
         "stage2_images": 2_000,
     },
-    # two CPU cores, about an hour for the four factors of one seed
-    "laptop": {"data": "cifar10", "width": 0.25, "train_images": 600_000},
+    # two CPU cores, about half an hour for the four factors of one seed
+    "laptop": {"data": "cifar10", "width": 0.25, "train_images": 300_000},
     # a GPU: full width and the long-tail literature's 200 epochs
     "paper": {"data": "cifar10", "width": 1.0, "epochs": 200, "lr": 0.1, "stage2_images": 500_000},
+    # a GPU: the literature's network with the recipe of LDAM-DRW (Cao et al., 2019), and the
+    # second stage of Kang et al. (2020)
+    "resnet": {
+        "data": "cifar10",
+        "arch": "resnet32",
+        "epochs": 200,
+        "lr": 0.1,
+        "weight_decay": 2e-4,
+        "warmup": 5 / 200,
+        "schedule": "step",
+        "stage2_lr": 0.2,
+    },
 }
 
 

@@ -79,7 +79,8 @@ class Run:
         """Test predictions with every layer at ``bits``; 32 is the float model."""
         if bits == 32:
             return self.predictions(method)
-        return unpack(self.payload("ptq")["predictions"][method][scheme][str(bits)])
+        step = "ptq" if scheme in experiment.STEPS["ptq"].options["schemes"] else "schemes"
+        return unpack(self.payload(step)["predictions"][method][scheme][str(bits)])
 
     def one_layer(self, bits: int) -> dict[str, Predictions]:
         """Test predictions with one layer's weights at ``bits``, by layer, in order."""

@@ -7,6 +7,15 @@ from ltqlib.errors import InputError
 
 Indices = npt.NDArray[np.int64]
 
+# Class orders of the control for class identity: ORDER[rank] = class. The two random ones were
+# drawn once (`numpy.random.default_rng(k).permutation(10)`, k = 1, 2) and are kept as they are.
+CLASS_ORDERS: dict[str, tuple[int, ...]] = {
+    "label": (),
+    "reversed": (9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
+    "random-1": (8, 4, 7, 0, 1, 2, 5, 9, 6, 3),
+    "random-2": (2, 0, 7, 6, 9, 5, 3, 4, 8, 1),
+}
+
 
 def long_tailed_counts(
     n_max: int, classes: int, imbalance_factor: float, class_order: tuple[int, ...] = ()

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ltqlib.config import RunConfig
@@ -24,6 +25,8 @@ from ltqlib.files import write_whole
 COUNTER = "num_batches_tracked"  # BatchNorm's counter, which nothing here uses
 # VGG16 (Simonyan and Zisserman, 2015), configuration D: channels of the 13 convolutions
 VGG16_STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+# ResNet-32 for CIFAR (He et al., 2016, section 4.2): channels of the three stages, blocks in each
+RESNET32_CHANNELS, RESNET32_BLOCKS = (16, 32, 64), 5
 
 
 class Normalize(nn.Module):
@@ -43,17 +46,42 @@ class Normalize(nn.Module):
 
 
 class ConvUnit(nn.Module):
-    """3x3 convolution, BatchNorm, ReLU; after folding the BatchNorm is an identity."""
+    """3x3 convolution, BatchNorm, ReLU (or none); after folding the BatchNorm is an identity."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, relu: bool = True) -> None:
         super().__init__()
-        self.layer = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.layer = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(outputs)
+        self.relu = relu
         nn.init.kaiming_normal_(self.layer.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) to (B, outputs, H, W)."""
-        return torch.relu(self.norm(self.layer(x)))
+        """(B, inputs, H, W) to (B, outputs, H / stride, W / stride)."""
+        x = self.norm(self.layer(x))
+        return torch.relu(x) if self.relu else x
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions and a shortcut without parameters (He et al., 2016, option A).
+
+    Where the block halves the image, the shortcut takes every second pixel and pads the new
+    channels with zeros, half on each side.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.first = ConvUnit(inputs, outputs, stride)
+        self.second = ConvUnit(outputs, outputs, relu=False)
+        self.stride, self.padding = stride, outputs - inputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) to (B, outputs, H / stride, W / stride)."""
+        changed = self.second(self.first(x))
+        if self.stride > 1 or self.padding:
+            front = self.padding // 2
+            x = x[:, :, :: self.stride, :: self.stride]
+            x = F.pad(x, (0, 0, 0, 0, front, self.padding - front))
+        return torch.relu(changed + x)
 
 
 class LinearUnit(nn.Module):
@@ -106,22 +134,38 @@ def vgg16(width: float, classes: int) -> Network:
     return Network(nn.Sequential(units), inputs, classes)
 
 
+def resnet32(width: float, classes: int) -> Network:
+    """ResNet-32 of the long-tail literature: L1-L31 convolutions, L32 the classifier."""
+    inputs = max(1, round(RESNET32_CHANNELS[0] * width))
+    units: OrderedDict[str, nn.Module] = OrderedDict(L1=ConvUnit(3, inputs))
+    for stage, full in enumerate(RESNET32_CHANNELS):
+        outputs = max(1, round(full * width))
+        for block in range(RESNET32_BLOCKS):
+            stride = 2 if stage > 0 and block == 0 else 1
+            name = f"block{stage * RESNET32_BLOCKS + block + 1}"
+            units[name] = ResidualBlock(inputs, outputs, stride)
+            inputs = outputs
+    units["pool"] = nn.AdaptiveAvgPool2d(1)
+    units["flatten"] = nn.Flatten()
+    return Network(nn.Sequential(units), inputs, classes)
+
+
+BUILDERS = {"vgg16": vgg16, "resnet32": resnet32}
+
+
 def build(config: RunConfig, classes: int) -> Network:
     """A freshly initialized network; the initialization depends on ``config.seed`` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = {"vgg16": vgg16}[config.arch](config.width, classes)
+        network = BUILDERS[config.arch](config.width, classes)
     return network.to(memory_format=torch.channels_last)
 
 
 def quantizable_layers(network: Network) -> "OrderedDict[str, nn.Conv2d | nn.Linear]":
-    """Every convolution and linear layer by its name (L1 ... L16), in order of execution."""
-    layers: OrderedDict[str, Any] = OrderedDict()
-    for name, unit in network.backbone.named_children():
-        if isinstance(unit, (ConvUnit, LinearUnit)):
-            layers[name] = unit.layer
-    layers[f"L{len(layers) + 1}"] = network.classifier
-    return layers
+    """Every convolution and linear layer by its name (L1, L2, ...), in order of execution."""
+    units = [u for u in network.backbone.modules() if isinstance(u, (ConvUnit, LinearUnit))]
+    layers = [*(unit.layer for unit in units), network.classifier]
+    return OrderedDict((f"L{number}", layer) for number, layer in enumerate(layers, start=1))
 
 
 def fold_batchnorm(network: Network) -> Network:
@@ -131,7 +175,7 @@ def fold_batchnorm(network: Network) -> Network:
     in float64, so that no prediction changes (Jacob et al., 2018, section 3.2).
     """
     folded = copy.deepcopy(network).eval()
-    for unit in folded.backbone.children():
+    for unit in folded.backbone.modules():
         if isinstance(unit, ConvUnit) and isinstance(unit.norm, nn.BatchNorm2d):
             unit.layer = _folded_conv(unit.layer, unit.norm)
             unit.norm = nn.Identity()
@@ -143,7 +187,7 @@ def _folded_conv(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     assert norm.running_var is not None
     gain = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
     bias = norm.bias.double() - norm.running_mean.double() * gain
-    new = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, padding=conv.padding)  # type: ignore[arg-type]
+    new = nn.Conv2d(conv.in_channels, conv.out_channels, 3, conv.stride, padding=1)  # type: ignore[arg-type]
     weight = (conv.weight.double() * gain[:, None, None, None]).float()
     new.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
     new.bias = nn.Parameter(bias.float())

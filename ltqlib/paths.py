@@ -25,6 +25,17 @@ def results(digest: str = "") -> Path:
     return root() / "results" / digest
 
 
+def checkpoints(name: str = "") -> Path:
+    """Published checkpoints (in git), one folder a run, with ``registry.txt``."""
+    return root() / "checkpoints" / name
+
+
+def weights(digest: str, name: str) -> Path:
+    """Where to read a run's file of weights: the working copy, else the published one."""
+    working, published = runs(digest) / name, checkpoints(digest) / name
+    return published if published.exists() and not working.exists() else working
+
+
 def data(name: str = "") -> Path:
     """Data sets on this machine (ignored by git)."""
     return root() / "data" / name

@@ -71,8 +71,10 @@ def _variants(
         copies = []
         for bits in widths:
             unit = copy.deepcopy(units[where])
-            inner = getattr(unit, "layer", unit)
-            inner.weight.data = quantized_weight(layer.weight.data, bits, scheme)
+            inside = list(units[where].modules()).index(layer)  # a unit may hold two layers
+            list(unit.modules())[inside].weight.data = quantized_weight(
+                layer.weight.data, bits, scheme
+            )
             copies.append(unit)
         variants.append((where, name, copies))
     return variants

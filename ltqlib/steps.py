@@ -173,6 +173,9 @@ def ptq(
     return {"predictions": predictions}
 
 
+schemes = ptq  # the same measurement with the other grids, a record of its own
+
+
 def sensitivity(
     config: RunConfig, parents: Parents, device: str, *, model: str, scheme: str, bits: list[int]
 ) -> Payload:
@@ -289,7 +292,7 @@ def baseline(config: RunConfig, parents: Parents, device: str) -> Network:
     classes = len(parents["data"]["payload"]["classes"])
     network = networks.build(config, classes)
     digest = parents["train"]["payload"]["checkpoint"]
-    networks.load_checkpoint(network, paths.runs(config.digest()) / "model.safetensors", digest)
+    networks.load_checkpoint(network, paths.weights(config.digest(), "model.safetensors"), digest)
     return networks.fold_batchnorm(network.to(training.find_device(device)))
 
 
@@ -298,7 +301,7 @@ def folded(config: RunConfig, parents: Parents, device: str, model: str) -> Netw
     network = baseline(config, parents, device)
     if model == "baseline":
         return network
-    path = paths.runs(config.digest()) / "heads.safetensors"
+    path = paths.weights(config.digest(), "heads.safetensors")
     tensors = networks.read_tensors(path, parents["decouple"]["payload"]["checkpoint"])
     return stage2.with_head(network, stage2.load_heads(tensors)[model])
 

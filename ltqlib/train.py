@@ -38,11 +38,20 @@ def has_bf16_units(device: torch.device) -> bool:
     return False
 
 
-def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
-    """Linear warm-up to ``peak``, then half a cosine down to zero at the last step."""
+def learning_rate(
+    step: int, steps: int, peak: float, warmup: float, schedule: str = "cosine"
+) -> float:
+    """Linear warm-up to ``peak``, then the schedule.
+
+    * ``cosine``: half a cosine down to zero at the last step.
+    * ``step``: ``peak``, x 0.01 from 80 % of the steps on and x 0.0001 from 90 % (LDAM-DRW's
+      epochs 160 and 180 of 200; Cao et al., 2019).
+    """
     rising = max(1, round(warmup * steps))
     if step < rising:
         return peak * (step + 1) / rising
+    if schedule == "step":
+        return peak * (1e-4 if step >= 0.9 * steps else 1e-2 if step >= 0.8 * steps else 1)
     return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
 
 
@@ -59,6 +68,7 @@ def fit(
     warmup: float,
     resume: Path | None,
     progress: str,
+    schedule: str = "cosine",
 ) -> list[dict[str, float]]:
     """Train ``parameters`` of ``network`` with SGD; returns one row an epoch (loss, seconds).
 
@@ -78,7 +88,7 @@ def fit(
         for epoch in range(len(history), epochs):
             started, total = time.perf_counter(), torch.zeros((), device=device)
             for step, (pixels, labels) in enumerate(batches.epoch(epoch), epoch * len(batches)):
-                optimizer.param_groups[0]["lr"] = learning_rate(step, steps, lr, warmup)
+                optimizer.param_groups[0]["lr"] = learning_rate(step, steps, lr, warmup, schedule)
                 with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                     logits = network(pixels)
                 value = loss(logits.float(), labels, step / steps)
@@ -184,6 +194,7 @@ def train(
         warmup=config.warmup,
         resume=resume,
         progress=f"train {config.label()}",
+        schedule=config.schedule,
     )
     network.eval()
     if isinstance(network.classifier, CosineClassifier):

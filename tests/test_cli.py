@@ -20,7 +20,7 @@ from ltqlib.cli import main
         (["run", "--profile", "smoke", "--data", "mnist"], "data source 'mnist' is unknown"),
         (["run", "--profile", "smoke", "--data", "folder:nowhere"], "does not exist"),
         (["run", "--profile", "smoke", "--until", "distil"], "step 'distil' is unknown"),
-        (["run", "--profile", "smoke", "--class-order", "1,x"], "not a list of labels"),
+        (["run", "--profile", "smoke", "--class-order", "1,x"], "neither a list of labels"),
         (["run", "--profile", "smoke", "--class-order", "0,0"], "not a permutation"),
         (["show", "abc"], "names 0 runs"),
         (["publish", "--profile", "paper"], "no trained run"),

@@ -1,5 +1,6 @@
 """One run on the digits, from images to mixed precision, and what reading its records gives."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from ltqlib import evidence, experiment, metrics, mpq, paths, records, steps
 from ltqlib.config import from_profile
@@ -27,6 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         config = from_profile("smoke", imbalance_factor=0.1, train_images=9_600)
         experiment.get_or_run(config, "mpq")
         experiment.get_or_run(config, "ptq")
+        experiment.get_or_run(config, "schemes")
         yield Run(config)
 
 
@@ -122,10 +125,39 @@ def test_other_images_under_the_same_name_are_refused(run: Run) -> None:
 
 def test_publish_then_find(run: Run) -> None:
     digest = run.config.digest()
-    assert publish("smoke") == {digest: list(experiment.STEPS)}
+    assert publish("smoke", weights=True) == {digest: list(experiment.STEPS)}
     assert records.find(digest, "mpq") == paths.results(digest) / "mpq.json"
     with pytest.raises(InputError, match="no trained run"):
         publish("paper")
+
+
+def test_published_weights_are_read_where_the_working_copy_is_gone(run: Run) -> None:
+    digest = run.config.digest()
+    publish("smoke", weights=True)
+    for line in paths.checkpoints("registry.txt").read_text().splitlines():
+        name, known = line.split()
+        content = paths.checkpoints(name).read_bytes()
+        assert known == f"sha256:{hashlib.sha256(content).hexdigest()}"
+        assert content == (paths.runs() / name).read_bytes()
+    parents = {name: run.record(name) for name in ("data", "train", "decouple")}
+    working = steps.folded(run.config, parents, "cpu", "crt").state_dict()
+    hidden = paths.runs(digest).rename(paths.runs("hidden"))
+    try:
+        published = steps.folded(run.config, parents, "cpu", "crt").state_dict()
+    finally:
+        hidden.rename(paths.runs(digest))
+    assert all(torch.equal(working[key], published[key]) for key in working)
+
+
+def test_weights_that_are_not_those_of_the_record_are_not_published(run: Run) -> None:
+    path = paths.runs(run.config.digest()) / "heads.safetensors"
+    content = path.read_bytes()
+    try:
+        path.write_bytes(content[:-1])
+        with pytest.raises(InputError, match="is not that of its record"):
+            publish("smoke", weights=True)
+    finally:
+        path.write_bytes(content)
 
 
 def test_a_record_with_other_options_is_not_used(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

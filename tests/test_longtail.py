@@ -97,3 +97,15 @@ def test_a_class_order_of_another_length_is_refused():
 def test_more_images_than_a_class_has_are_refused():
     with pytest.raises(InputError, match="class 1 has 40 images, 41 are needed"):
         longtail.nested_subset(LABELS, [40, 41])
+
+
+@pytest.mark.parametrize("name", longtail.CLASS_ORDERS)
+def test_class_orders_are_what_they_say(name):
+    order = longtail.CLASS_ORDERS[name]
+    drawn = {
+        "label": (),
+        "reversed": tuple(range(9, -1, -1)),
+        "random-1": tuple(np.random.default_rng(1).permutation(10)),
+        "random-2": tuple(np.random.default_rng(2).permutation(10)),
+    }
+    assert order == drawn[name]

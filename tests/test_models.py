@@ -168,3 +168,54 @@ def test_the_seed_alone_decides_the_initial_weights():
     assert same(state(models.build(TINY, 10)), state(first))
     other = models.build(from_profile("smoke", width=1 / 32, seed=1), 10)
     assert not same(state(other), state(first))
+
+
+@pytest.fixture(scope="module")
+def resnet():
+    """ResNet-32 with BatchNorm statistics of its own, in eval mode, not folded."""
+    network = models.build(from_profile("resnet"), 10)
+    generator = torch.Generator().manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1, generator=generator)
+            module.running_var.uniform_(0.5, 2, generator=generator)
+    return network.eval()
+
+
+def test_resnet32_has_the_parameters_of_the_literature(resnet):
+    assert sum(p.numel() for p in resnet.parameters()) == 464_154  # 0.46 M, He et al., table 6
+
+
+def test_resnet32_has_32_layers_in_order_of_execution(resnet, smoke_images):
+    layers = models.quantizable_layers(resnet)
+    assert list(layers) == [f"L{number}" for number in range(1, 33)]
+    called = []
+    handles = [
+        layer.register_forward_hook(lambda *_, name=name: called.append(name))
+        for name, layer in layers.items()
+    ]
+    models.predict_logits(resnet, smoke_images[:2])
+    for handle in handles:
+        handle.remove()
+    assert called == list(layers)
+
+
+def test_folding_resnet32_changes_no_logit(resnet, smoke_images):
+    folded = models.fold_batchnorm(resnet)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    np.testing.assert_allclose(
+        models.predict_logits(folded, smoke_images[:20]),
+        models.predict_logits(resnet, smoke_images[:20]),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
+def test_the_shortcut_halves_and_pads(smoke_images):
+    block = models.ResidualBlock(4, 8, 2).eval()
+    nn.init.zeros_(block.second.layer.weight)  # only the shortcut is left
+    x = torch.rand(2, 4, 6, 6)
+    y = block(x)
+    assert torch.equal(y[:, 2:6], x[:, :, ::2, ::2])
+    assert not y[:, :2].any()
+    assert not y[:, 6:].any()

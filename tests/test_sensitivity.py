@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ltqlib.models import predict_logits, quantizable_layers
+from ltqlib.config import from_profile
+from ltqlib.models import build, fold_batchnorm, predict_logits, quantizable_layers
 from ltqlib.quantization import SCHEMES, Bits, quantize_network
 from ltqlib.sensitivity import one_layer_at_a_time
 
@@ -38,3 +39,13 @@ def test_narrow_widths_change_more_predictions(folded_network, smoke_images):
         bits: sum((by_width[bits] != plain).sum() for by_width in found.values()) for bits in (8, 2)
     }
     assert changed[8] < changed[2]
+
+
+def test_residual_networks_are_walked_as_well(smoke_images):
+    network = fold_batchnorm(build(from_profile("resnet", width=0.25), 10))
+    found = one_layer_at_a_time(network, smoke_images[:20], (3,), SCHEMES["w-tensor"])
+    assert list(found) == [f"L{number}" for number in range(1, 33)]
+    for layer in ("L1", "L2", "L13", "L32"):  # both places in a block, a halving block, the end
+        copy = quantize_network(network, {layer: Bits(3)}, SCHEMES["w-tensor"])
+        expected = predict_logits(copy, smoke_images[:20]).argmax(1)
+        np.testing.assert_array_equal(found[layer][3], expected)

@@ -115,7 +115,7 @@ def test_a_killed_training_loses_no_finished_epoch(tree: Path) -> None:
 def test_the_grid_and_its_papermill_copies(tree: Path) -> None:
     snakemake(tree, *GRID)
     for digest in DIGESTS.values():
-        for step in experiment.STEPS:
+        for step in (*experiment.STEPS["mpq"].needs, "ptq", "mpq"):
             assert records.read(tree / "runs" / digest / f"{step}.json")["digest"] == digest
     written = {path: path.stat().st_mtime_ns for path in tree.glob("runs/*/*.json")}
     snakemake(tree, *GRID)

@@ -60,6 +60,15 @@ def test_learning_rate_rises_to_its_peak_and_falls_to_zero(warmup):
     assert 0 < rates[-1] < 1e-3 * 0.5
 
 
+def test_learning_rate_steps_as_in_ldam_drw():
+    """cifar_train.py, 200 epochs: 5 of warm-up, x 0.01 from 160 on, x 0.0001 from 180 on."""
+    rates = [training.learning_rate(epoch, 200, 0.1, 5 / 200, "step") for epoch in range(200)]
+    np.testing.assert_allclose(rates[:5], [0.02, 0.04, 0.06, 0.08, 0.1])
+    assert set(rates[5:160]) == {0.1}
+    np.testing.assert_allclose(rates[160:180], 1e-3)
+    np.testing.assert_allclose(rates[180:], 1e-5)
+
+
 def test_learning_rate_falls_as_torch_cosine_annealing():
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.5)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=90)
@@ -212,7 +221,7 @@ def test_the_training_loss_falls(digits, loss):
 def test_training_walks_through_the_whole_schedule(digits, monkeypatch):
     seen, whole = [], training.learning_rate
 
-    def learning_rate(step, steps, peak, warmup):
+    def learning_rate(step, steps, peak, warmup, schedule):
         seen.append((step, steps))
         return whole(step, steps, peak, warmup)
 
