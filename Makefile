@@ -37,7 +37,7 @@ test: lint ## Style, types, tests, committed notebooks, then the pipeline live o
 	$(BIN)/pytest --nbval --nbval-current-env tests/notebooks/*.ipynb
 	$(BIN)/pytest -m slow --durations=0
 
-reproduce: $(STAMP) ## Compute the records again, from images on (laptop: about an hour a seed)
+reproduce: $(STAMP) ## Compute the records again, from images on (laptop: about half an hour a seed)
 	LTQ_FRESH=1 $(GRID)
 
 publish: $(STAMP) ## Copy the records of a profile from runs/ to results/, for review

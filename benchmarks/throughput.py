@@ -94,7 +94,7 @@ def forever(epochs: Callable[[int], Iterator[Any]]) -> Iterator[Any]:
 def make_steps(
     width: float, images: np.ndarray, labels: np.ndarray
 ) -> dict[str, Callable[[], int]]:
-    """The four things to time, by name."""
+    """The five things to time, by name; ``train float32`` is our loop without bfloat16."""
     device = find_device()
     ours, plain = build(from_profile("laptop", width=width), 10).to(device), plain_network(width)
     batches = Batches(
@@ -122,17 +122,19 @@ def make_steps(
         predict_logits(folded, images[:1000])
         return 1000
 
+    before = build(from_profile("laptop", width=width), 10).to(device)
     return {
         "train": train_step(ours, forever(batches.epoch), has_bf16_units(device)),
+        "train float32": train_step(before, forever(batches.epoch), False),
         "train loader": train_step(plain, forever(lambda _: iter(loader)), False),
         "evaluate": evaluate_ours,
         "evaluate loader": evaluate_plain,
     }
 
 
-def matmul_gflops(seconds: float = 4.0, size: int = 2048) -> float:
-    """float32 rate of a large matrix product on the device, in GFLOP/s."""
-    a = torch.randn(size, size, device=find_device())
+def matmul_gflops(dtype: torch.dtype, seconds: float = 4.0, size: int = 2048) -> float:
+    """Rate of a large matrix product on the device, in GFLOP/s."""
+    a = torch.randn(size, size, device=find_device()).to(dtype)
 
     def step() -> int:
         (a @ a).sum().item()
@@ -147,7 +149,9 @@ def measure(widths: list[float], seconds: float) -> dict[str, Any]:
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (IMAGES, 32, 32, 3), dtype=np.uint8)
     labels = generator.integers(0, 10, IMAGES)
-    peak = matmul_gflops()
+    bf16 = has_bf16_units(find_device())
+    peak = {"float32": matmul_gflops(torch.float32)}
+    peak["bfloat16"] = matmul_gflops(torch.bfloat16) if bf16 else peak["float32"]
     rows = []
     for width in widths:
         steps = make_steps(width, images, labels)
@@ -161,9 +165,14 @@ def measure(widths: list[float], seconds: float) -> dict[str, Any]:
             c["macs"]
             for c in layer_costs(build(from_profile("laptop", width=width), 10).eval()).values()
         )
-        for task, passes in (("train", 3), ("evaluate", 1)):
-            fast, plain = np.median(timings[task]), np.median(timings[f"{task} loader"])
-            gflops = fast * 2 * macs * passes / 1e9  # a backward pass costs two forward passes
+        tasks = (  # name, passes (a backward pass costs two forward passes), loop to compare with
+            ("train", 3, "train loader", "bfloat16"),
+            ("train float32", 3, "train loader", "float32"),
+            ("evaluate", 1, "evaluate loader", "float32"),
+        )
+        for task, passes, other, precision in tasks:
+            fast, plain = np.median(timings[task]), np.median(timings[other])
+            gflops = fast * 2 * macs * passes / 1e9
             rows.append(
                 {
                     "width": width,
@@ -171,18 +180,23 @@ def measure(widths: list[float], seconds: float) -> dict[str, Any]:
                     "images/s": round(float(fast), 1),
                     "loader images/s": round(float(plain), 1),
                     "ratio": round(float(fast / plain), 2),
-                    "of matmul": round(float(gflops / peak), 3),
+                    "of matmul": round(float(gflops / peak[precision]), 3),
                 }
             )
-    threads = torch.get_num_threads()
-    return {"machine": machine(), "threads": threads, "matmul_gflops": round(peak, 1), "rows": rows}
+    rates = {name: round(value, 1) for name, value in peak.items()}
+    return {
+        "machine": machine(),
+        "threads": torch.get_num_threads(),
+        "matmul_gflops": rates,
+        "rows": rows,
+    }
 
 
 def main() -> None:
     """Parse the arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--widths", type=float, nargs="+", default=[0.25, 1.0])
-    parser.add_argument("--seconds", type=float, default=20, help="time for each of the four loops")
+    parser.add_argument("--seconds", type=float, default=20, help="time for each of the five loops")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -193,7 +207,8 @@ def main() -> None:
         print(json.dumps(found))
         return
     print(
-        f"{found['machine']}, {found['threads']} threads, matmul {found['matmul_gflops']} GFLOP/s"
+        f"{found['machine']}, {found['threads']} threads, GFLOP/s of a matrix product: "
+        f"{found['matmul_gflops']}"
     )
     header = list(found["rows"][0])
     print("  ".join(f"{name:>15}" for name in header))

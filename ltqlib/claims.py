@@ -9,16 +9,18 @@ The rule was fixed before any record was made:
 * **not yet measured**: a record is missing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import yaml
+from scipy import stats
 
-from ltqlib import evidence, metrics, paths, records
+from ltqlib import evidence, metrics, paths
+from ltqlib.crossed import Estimate
 from ltqlib.errors import InputError
-from ltqlib.evidence import Run
+from ltqlib.evidence import Outcomes, Replicates
 
 VERDICTS = ("reproduced", "not reproduced", "inside the noise", "not yet measured")
 SCHEME = "w-tensor"  # the primary scheme: weights only, one symmetric min-max grid a tensor
@@ -28,7 +30,7 @@ MARGIN = 1.0  # points of overall accuracy that count as negligible
 RESAMPLES = 400
 
 Interval = tuple[float, float, float]  # difference, low, high
-Grid = dict[float, Run]  # imbalance factor -> run
+Grid = dict[float, Replicates]  # by imbalance factor
 
 
 @dataclass(frozen=True)
@@ -73,127 +75,132 @@ def decide(tests: tuple[Difference, ...]) -> str:
     return "inside the noise"
 
 
+def _tail_and_head(replicates: Replicates, outcomes: Outcomes) -> Estimate:
+    """A change of the tail beyond the same change of the head."""
+    groups = replicates.groups
+    return replicates.estimate(outcomes, groups["tail"], groups["head"])
+
+
 def _gap_widens(grid: Grid) -> Iterator[Difference]:
     for milder, stronger in ((0.1, 0.02), (0.02, 0.01)):
-        a, b = grid[milder], grid[stronger]
-        value = metrics.difference_of_differences(
-            a.predictions("baseline"),
-            b.predictions("baseline"),
-            a.labels,
-            a.groups["head"],
-            a.groups["tail"],
-        )
-        yield Difference(f"head-tail gap, IF {stronger} minus IF {milder}", *value)
+        a, b = evidence.in_common(grid[milder], grid[stronger])
+        value = _tail_and_head(a, a.floating("baseline") - b.floating("baseline"))
+        yield Difference(f"head-tail gap, IF {stronger} minus IF {milder}", *value[:3])
 
 
-def _narrowing(run: Run) -> Interval:
-    """How much cRT narrows the head-tail gap: change of the tail minus change of the head."""
-    return metrics.difference_of_differences(
-        run.predictions("baseline"),
-        run.predictions("crt"),
-        run.labels,
-        run.groups["tail"],
-        run.groups["head"],
-    )
+def _gain_of_crt(replicates: Replicates) -> Outcomes:
+    return replicates.floating("crt") - replicates.floating("baseline")
 
 
 def _decoupling_narrows(grid: Grid) -> Iterator[Difference]:
-    for factor, run in grid.items():
-        yield Difference(f"gap closed by cRT, IF {factor}", *_narrowing(run))
+    for factor, replicates in grid.items():
+        value = _tail_and_head(replicates, _gain_of_crt(replicates))
+        yield Difference(f"gap closed by cRT, IF {factor}", *value[:3])
 
 
 def _most_at_strongest(grid: Grid) -> Iterator[Difference]:
-    mild, severe = grid[0.1], grid[SEVERE]
-    before = (mild.predictions("baseline"), severe.predictions("baseline"))
-    after = (mild.predictions("crt"), severe.predictions("crt"))
-    tail = metrics.interaction(before, after, mild.labels, mild.groups["tail"])
-    head = metrics.interaction(before, after, mild.labels, mild.groups["head"])
-    yield Difference("gap closed at IF 0.01 minus at IF 0.1", *metrics.subtract(tail, head))
+    mild, severe = evidence.in_common(grid[0.1], grid[SEVERE])
+    value = _tail_and_head(severe, _gain_of_crt(severe) - _gain_of_crt(mild))
+    yield Difference("gap closed at IF 0.01 minus at IF 0.1", *value[:3])
 
 
 def _ten_points_remain(grid: Grid) -> Iterator[Difference]:
-    run = grid[SEVERE]
-    gap, low, high = metrics.gap_interval(
-        run.predictions("crt"), run.labels, run.groups["head"], run.groups["tail"]
-    )
+    gap, low, high = _tail_and_head(grid[SEVERE], -grid[SEVERE].floating("crt"))[:3]
     yield Difference("gap of cRT at IF 0.01, beyond 10", gap - 10, low - 10, high - 10)
 
 
+def _loss_at(replicates: Replicates, method: str, bits: int) -> Outcomes:
+    """1 for an image that was right and no longer is, -1 for the opposite."""
+    return replicates.floating(method) - replicates.quantized(method, SCHEME, bits)
+
+
 def _fewer_bits_cost_tail(grid: Grid) -> Iterator[Difference]:
-    run = grid[SEVERE]
+    replicates = grid[SEVERE].with_step("ptq")
     for method in ("baseline", "crt"):
         for bits in (6, 4):
-            value = metrics.difference_of_differences(
-                run.predictions(method),
-                run.quantized(method, SCHEME, bits),
-                run.labels,
-                run.groups["head"],
-                run.groups["tail"],
-            )
+            value = _tail_and_head(replicates, _loss_at(replicates, method, bits))
             name = evidence.METHODS[method]
-            yield Difference(f"{name}, {bits} bits: tail loss beyond head loss", *value)
+            yield Difference(f"{name}, {bits} bits: tail loss beyond head loss", *value[:3])
 
 
 def _decoupled_lose_less(grid: Grid) -> Iterator[Difference]:
-    run = grid[SEVERE]
+    replicates = grid[SEVERE].with_step("ptq")
     for bits in (6, 4):
-        value = metrics.interaction(
-            (run.predictions("baseline"), run.predictions("crt")),
-            (run.quantized("baseline", SCHEME, bits), run.quantized("crt", SCHEME, bits)),
-            run.labels,
-            run.groups["tail"],
-        )
-        yield Difference(f"tail loss of the baseline beyond that of cRT, {bits} bits", *value)
+        extra = _loss_at(replicates, "baseline", bits) - _loss_at(replicates, "crt", bits)
+        value = replicates.estimate(extra, replicates.groups["tail"])
+        name = f"tail loss of the baseline beyond that of cRT, {bits} bits"
+        yield Difference(name, *value[:3])
 
 
 def _tail_driven_helps(grid: Grid) -> Iterator[Difference]:
-    run = grid[SEVERE]
-    norm, tail = run.mixed("norm", BUDGET), run.mixed("tail", BUDGET)
-    gain = metrics.paired_difference(norm, tail, run.labels, run.groups["tail"])
-    yield Difference("tail accuracy, tail-driven minus norm-driven", *gain)
-    value, low, high = metrics.paired_difference(norm, tail, run.labels, run.groups["norm"])
-    yield Difference(
-        f"overall accuracy, the same, beyond a loss of {MARGIN:g}",
-        value + MARGIN,
-        low + MARGIN,
-        high + MARGIN,
-    )
+    replicates = grid[SEVERE].with_step("mpq")
+    change = replicates.mixed("tail", BUDGET) - replicates.mixed("norm", BUDGET)
+    gain = replicates.estimate(change, replicates.groups["tail"])
+    yield Difference("tail accuracy, tail-driven minus norm-driven", *gain[:3])
+    overall = replicates.estimate(change, replicates.groups["norm"])
+    value, low, high = (x + MARGIN for x in overall[:3])
+    name = f"overall accuracy, the same, beyond a loss of {MARGIN:g}"
+    yield Difference(name, value, low, high)
 
 
 def _ranks_differ(grid: Grid) -> Iterator[Difference]:
-    value, low, high = rank_disagreement(grid[SEVERE], bits=4)
+    value, low, high = rank_disagreement(grid[SEVERE].with_step("sensitivity"), bits=4)
     name = "rank correlation within a driver minus between drivers"
     yield Difference(name, value, low, high, unit="Spearman")
 
 
-def rank_disagreement(run: Run, bits: int, resamples: int = RESAMPLES) -> Interval:
+def rank_disagreement(replicates: Replicates, bits: int, resamples: int = RESAMPLES) -> Interval:
     """Do overall and tail accuracy rank the layers differently, beyond the noise of a ranking?
 
     On two halves a, b of the test images: the mean of rho(norm_a, norm_b) and rho(tail_a, tail_b)
-    less the mean of rho(norm_a, tail_b) and rho(tail_a, norm_b), rho Spearman's. The value is the
-    mean and the interval the central 95 % over random stratified halves of a bootstrap sample.
+    less the mean of rho(norm_a, tail_b) and rho(tail_a, norm_b), rho Spearman's, averaged over
+    seeds. The value is the mean over random stratified halves of bootstrap samples of the images;
+    the interval adds their variance to that of the mean over seeds (Student t).
     """
-    outcomes = np.stack([p == run.labels for p in run.one_layer(bits).values()]).astype(np.float32)
-    members = [np.flatnonzero(run.labels == label) for label in range(len(run.classes))]
+    first = replicates.first
+    outcomes = np.stack(
+        [[p == run.labels for p in run.one_layer(bits).values()] for run in replicates.runs]
+    ).astype(np.float32)
+    members = [np.flatnonzero(first.labels == label) for label in range(len(first.classes))]
     generator = np.random.default_rng(0)
-    values = []
-    for _ in range(resamples):
-        halves: list[list[np.ndarray]] = [[], []]
-        for mine in members:
-            drawn = generator.choice(mine, len(mine))
-            # an image drawn twice stays in one half: halves must not share images
-            side = generator.permutation(len(mine)) < len(mine) // 2
-            first = side[np.searchsorted(mine, drawn)]
-            for half, chosen in zip(halves, (drawn[first], drawn[~first]), strict=True):
-                half.append(outcomes[:, chosen].mean(1))
-        scores = [np.stack(half, axis=1) for half in halves]  # (layers, classes)
-        norm = [s.mean(1) for s in scores]
-        tail = [s[:, run.groups["tail"]].mean(1) for s in scores]
-        within = metrics.spearman(*norm) + metrics.spearman(*tail)
-        between = metrics.spearman(norm[0], tail[1]) + metrics.spearman(tail[0], norm[1])
-        values.append((within - between) / 2)
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(np.mean(values)), float(low), float(high)
+    values = np.array(
+        [
+            _disagreements(_scores_on_halves(outcomes, members, generator), first.groups["tail"])
+            for _ in range(resamples)
+        ]
+    )  # (resamples, seeds)
+    variance, seeds = values.mean(1).var(ddof=1), values.shape[1]
+    reach = float(stats.norm.ppf(0.975)) * np.sqrt(variance)
+    if seeds > 1:
+        variance += values.mean(0).var(ddof=1) / seeds
+        reach = float(stats.t.ppf(0.975, seeds - 1)) * np.sqrt(variance)
+    value = float(values.mean())
+    return value, value - float(reach), value + float(reach)
+
+
+def _scores_on_halves(
+    outcomes: np.ndarray, members: Sequence[np.ndarray], generator: np.random.Generator
+) -> list[np.ndarray]:
+    """Accuracy by seed, layer and class on both halves of one bootstrap sample of the images."""
+    halves: list[list[np.ndarray]] = [[], []]
+    for mine in members:
+        drawn = np.bincount(generator.integers(0, len(mine), len(mine)), minlength=len(mine))
+        # an image drawn twice stays in one half: halves must not share images
+        side = generator.permutation(len(mine)) < len(mine) // 2
+        for half, kept in zip(halves, (drawn * side, drawn * ~side), strict=True):
+            half.append(outcomes[..., mine] @ kept.astype(np.float32) / kept.sum())
+    return [np.stack(half, axis=-1) for half in halves]
+
+
+def _disagreements(halves: Sequence[np.ndarray], tail: Sequence[int]) -> list[float]:
+    """The difference of rank correlations for each seed; (seeds, layers, classes) on each half."""
+    found = []
+    for a, b in zip(*halves, strict=True):
+        norm, rare = (a.mean(1), b.mean(1)), (a[:, tail].mean(1), b[:, tail].mean(1))
+        within = metrics.spearman(*norm) + metrics.spearman(*rare)
+        between = metrics.spearman(norm[0], rare[1]) + metrics.spearman(rare[0], norm[1])
+        found.append((within - between) / 2)
+    return found
 
 
 CLAIMS = (
@@ -256,21 +263,22 @@ CLAIMS = (
 )
 
 
-def evaluate(profile: str = "laptop", seed: int = 0) -> list[Result]:
-    """Every claim with its verdict, from records that exist (nothing is computed here)."""
-    grid = {run.config.imbalance_factor: run for run in evidence.open_grid(profile, seed)}
+def evaluate(profile: str = "laptop", page: str = "") -> list[Result]:
+    """Every claim (of one page) with its verdict, from records that exist; computes nothing."""
+    grid = evidence.open_grid(profile)
     results = []
     for claim in CLAIMS:
-        tests = tuple(claim.test(grid)) if _measured(grid) else ()
-        results.append(Result(claim, decide(tests), tests))
+        if page in ("", claim.page):
+            tests = tuple(claim.test(grid)) if _measured(grid) else ()
+            results.append(Result(claim, decide(tests), tests))
     return results
 
 
 def _measured(grid: Grid) -> bool:
     """Whether the records that the claims need are published or cached."""
-    needed = [(run, "decouple") for run in grid.values()]
-    needed += [(grid[SEVERE], step) for step in ("ptq", "sensitivity", "mpq")]
-    return all(records.find(run.config.digest(), step) for run, step in needed)
+    trained = all(replicates.first.has("decouple") for replicates in grid.values())
+    steps = ("ptq", "sensitivity", "mpq")
+    return trained and all(grid[SEVERE].first.has(step) for step in steps)
 
 
 def committed() -> dict[str, str]:

@@ -39,7 +39,6 @@ def build_parser() -> argparse.ArgumentParser:
     show.set_defaults(run=_show)
     claims = commands.add_parser("claims", help="every claim with its verdict; 1 if one changed")
     claims.add_argument("--profile", default="laptop", choices=PROFILES)
-    claims.add_argument("--seed", type=int, default=0)
     claims.set_defaults(run=_claims)
     publish = commands.add_parser("publish", help="copy the records of trained runs to results/")
     publish.add_argument("--profile", default="laptop", choices=PROFILES)
@@ -171,7 +170,7 @@ def _show_one(start: str, found: dict[str, Any], as_json: bool) -> int:
 def _claims(options: argparse.Namespace) -> int:
     from ltqlib import claims
 
-    results = claims.evaluate(options.profile, options.seed)
+    results = claims.evaluate(options.profile)
     for result in results:
         print(f"{result.verdict:17} {result.claim.section}  {result.claim.sentence}")
         for test in result.tests:

@@ -1,17 +1,23 @@
-"""Records as predictions and tables: what pages, claims and figures read. No torch here."""
+"""Records as outcomes: what pages, tables, claims and figures read. No torch here.
 
-from collections.abc import Mapping
+A :class:`Run` is one training with its records; :class:`Replicates` are the runs of one
+configuration that differ in the seed alone, all tested on the same images.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import yaml
 
 from ltqlib import experiment, longtail, metrics, paths
 from ltqlib.config import RunConfig
+from ltqlib.crossed import Estimate, class_weights, crossed_interval
+from ltqlib.errors import InputError
 from ltqlib.records import Record, unpack
 
 FACTORS = (0.1, 0.02, 0.01)  # the imbalance factors of the post
@@ -26,6 +32,7 @@ METHODS = {
 }
 
 Predictions = npt.NDArray[np.uint8]
+Outcomes = npt.NDArray[np.float64]  # (seeds, images): right or wrong, or a difference of those
 
 
 @dataclass(frozen=True)
@@ -38,33 +45,39 @@ class Run:
         """The record of a step: published, cached, or computed now."""
         return experiment.get_or_run(self.config, step)
 
+    def has(self, step: str) -> bool:
+        """Whether a usable record of a step is published or cached."""
+        return experiment.existing(self.config, step) is not None
+
     def payload(self, step: str) -> dict[str, Any]:
         """What a step found out."""
-        return self.record(step)["payload"]
+        if step not in self._payloads:
+            self._payloads[step] = self.record(step)["payload"]
+        return self._payloads[step]
 
     @cached_property
-    def _data(self) -> dict[str, Any]:
-        return self.payload("data")
+    def _payloads(self) -> dict[str, dict[str, Any]]:
+        return {}
 
     @property
     def classes(self) -> list[str]:
         """Class names by label."""
-        return self._data["classes"]
+        return self.payload("data")["classes"]
 
     @property
     def counts(self) -> list[int]:
         """Training images by label."""
-        return self._data["counts"]
+        return self.payload("data")["counts"]
 
     @cached_property
     def labels(self) -> Predictions:
         """True classes of the test images (N,)."""
-        return unpack(self._data["test_labels"])
+        return unpack(self.payload("data")["test_labels"])
 
     @cached_property
     def select(self) -> npt.NDArray[np.bool_]:
         """True for the test images of the select half (N,)."""
-        return unpack(self._data["select"]).astype(bool)
+        return unpack(self.payload("data")["select"]).astype(bool)
 
     @cached_property
     def groups(self) -> dict[str, list[int]]:
@@ -104,84 +117,106 @@ class Run:
         return metrics.per_class_accuracy(predictions, self.labels, len(self.classes))
 
 
+@dataclass(frozen=True)
+class Replicates:
+    """The runs of one configuration with different seeds, in the order of their seeds."""
+
+    runs: tuple[Run, ...]
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            raise InputError("no run was given: `ltq show` lists the records there are")
+        first, *others = (dataclasses.replace(run.config, seed=0) for run in self.runs)
+        if any(other != first for other in others):
+            raise InputError("replicates must differ in their seed alone")
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds, ascending."""
+        return [run.config.seed for run in self.runs]
+
+    @property
+    def first(self) -> Run:
+        """The run of the smallest seed: what does not depend on the seed is read from it."""
+        return self.runs[0]
+
+    @property
+    def factor(self) -> float:
+        """The imbalance factor."""
+        return self.first.config.imbalance_factor
+
+    @property
+    def groups(self) -> dict[str, list[int]]:
+        """Class labels of norm, head and tail."""
+        return self.first.groups
+
+    def with_step(self, step: str) -> "Replicates":
+        """The runs that have a step's record; if none has, the first, which will compute it."""
+        return Replicates(tuple(run for run in self.runs if run.has(step)) or self.runs[:1])
+
+    def correct(self, predictions: Callable[[Run], Predictions]) -> Outcomes:
+        """(seeds, images): 1 where ``predictions(run)`` is right."""
+        return np.stack([predictions(run) == run.labels for run in self.runs]).astype(float)
+
+    def floating(self, method: str) -> Outcomes:
+        """Outcomes of a float model: a key of METHODS."""
+        return self.correct(lambda run: run.predictions(method))
+
+    def quantized(self, method: str, scheme: str, bits: int) -> Outcomes:
+        """Outcomes with every layer at ``bits``."""
+        return self.correct(lambda run: run.quantized(method, scheme, bits))
+
+    def mixed(self, driver: str, budget: float) -> Outcomes:
+        """Outcomes of the mixed precision driven by ``norm`` or ``tail``."""
+        return self.correct(lambda run: run.mixed(driver, budget))
+
+    def estimate(
+        self, outcomes: Outcomes, plus: Sequence[int], minus: Sequence[int] = ()
+    ) -> Estimate:
+        """Mean over the ``plus`` classes less that over the ``minus`` classes, in points.
+
+        The interval is for other seeds *and* other test images; see :mod:`ltqlib.crossed`.
+        """
+        weights = class_weights(len(self.first.classes), plus, minus)
+        return crossed_interval(outcomes, self.first.labels, weights)
+
+
 def open_run(profile: str, imbalance_factor: float, seed: int = 0, data: str | None = None) -> Run:
     """The run that a page means; see :func:`ltqlib.experiment.find_config`."""
     return Run(experiment.find_config(profile, imbalance_factor, seed, data))
 
 
-def open_grid(profile: str, seed: int = 0, factors: tuple[float, ...] = FACTORS) -> list[Run]:
-    """One run for each imbalance factor."""
-    return [open_run(profile, factor, seed) for factor in factors]
+def open_replicates(
+    profile: str, imbalance_factor: float, seeds: Sequence[int] = (), **changes: Any
+) -> Replicates:
+    """The runs of ``profile`` at a factor: those with ``seeds``, else all that were trained.
+
+    Where no run was trained yet it is seed 0, whose records the first question will compute.
+    """
+    config = experiment.find_config(profile, imbalance_factor, **changes)
+    known = list(seeds) or experiment.trained_seeds(config) or [0]
+    return Replicates(tuple(Run(dataclasses.replace(config, seed=seed)) for seed in known))
+
+
+def open_grid(
+    profile: str, factors: tuple[float, ...] = FACTORS, seeds: Sequence[int] = (), **changes: Any
+) -> dict[float, Replicates]:
+    """The replicates of each imbalance factor."""
+    return {factor: open_replicates(profile, factor, seeds, **changes) for factor in factors}
+
+
+def in_common(first: Replicates, second: Replicates) -> tuple[Replicates, Replicates]:
+    """Both with only the seeds that both have, so that outcomes can be subtracted row by row."""
+    shared = set(first.seeds) & set(second.seeds)
+    if not shared:
+        raise InputError(f"no seed in common: {first.seeds} and {second.seeds}")
+    one, two = (
+        Replicates(tuple(run for run in both.runs if run.config.seed in shared))
+        for both in (first, second)
+    )
+    return one, two
 
 
 def reported() -> dict[str, Any]:
     """What the post reports (book/reported.yml): the only literal results in the project."""
     return yaml.safe_load(paths.book("reported.yml").read_text(encoding="utf-8"))
-
-
-def accuracy_table(runs: list[Run], methods: tuple[str, ...] = ("baseline",)) -> pd.DataFrame:
-    """Accuracy in percent with 95 % intervals; a row a run, method and group."""
-    rows = []
-    for run in runs:
-        for method in methods:
-            predictions = run.predictions(method)
-            for group in GROUPS:
-                value, low, high = metrics.accuracy_interval(
-                    predictions, run.labels, run.groups[group]
-                )
-                rows.append((run.config.imbalance_factor, method, group, value, low, high))
-    columns = ["imbalance_factor", "method", "group", "accuracy", "low", "high"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def bits_table(
-    run: Run, method: str, scheme: str, widths: tuple[int, ...] = (32, 8, 6, 5, 4, 3, 2)
-) -> pd.DataFrame:
-    """Accuracy and loss against float by width; a row a width and group, intervals paired."""
-    quantized = {bits: run.quantized(method, scheme, bits) for bits in widths}
-    return _loss_table(run, run.predictions(method), quantized, "bits")
-
-
-def sensitivity_table(run: Run, bits: int) -> pd.DataFrame:
-    """Accuracy left and accuracy lost with one layer at ``bits``; a row a layer and group."""
-    model = experiment.STEPS["sensitivity"].options["model"]
-    return _loss_table(run, run.predictions(model), run.one_layer(bits), "layer")
-
-
-def _loss_table(
-    run: Run, floating: Predictions, changed: Mapping[Any, Predictions], key: str
-) -> pd.DataFrame:
-    """Accuracy of each changed model and its loss against the float one, with intervals."""
-    rows = []
-    for name, predictions in changed.items():
-        accuracy = run.accuracy(predictions)
-        for group in GROUPS:
-            change, low, high = metrics.paired_difference(
-                floating, predictions, run.labels, run.groups[group]
-            )
-            rows.append((name, group, accuracy[group], -change, -high, -low))
-    return pd.DataFrame(rows, columns=[key, "group", "accuracy", "drop", "low", "high"])
-
-
-def rank_table(run: Run, bits: int) -> pd.DataFrame:
-    """Rank of each layer (1 the most sensitive) by overall and by tail accuracy, all images."""
-    table = sensitivity_table(run, bits).pivot(index="layer", columns="group", values="drop")
-    order = [f"L{i + 1}" for i in range(len(table))]
-    ranks = table.loc[order, ["norm", "tail"]].rank(ascending=False, method="first").astype(int)
-    return ranks.rename_axis(columns=None)
-
-
-def class_change_table(run: Run, first: Predictions, second: Predictions) -> pd.DataFrame:
-    """Accuracy by class of two models, the paired difference, and Holm-adjusted McNemar tests."""
-    rows, p_values = [], []
-    for label, name in enumerate(run.classes):
-        change, low, high = metrics.paired_difference(first, second, run.labels, [label])
-        mine = run.labels == label
-        p_values.append(metrics.mcnemar(first[mine], second[mine], run.labels[mine]))
-        group = "head" if label in run.groups["head"] else "tail"
-        rows.append((label, name, group, change, low, high))
-    table = pd.DataFrame(rows, columns=["label", "class", "group", "change", "low", "high"])
-    table.insert(3, "first", run.class_accuracy(first))
-    table.insert(4, "second", run.class_accuracy(second))
-    table["holm_p"] = metrics.holm(p_values)
-    return table

@@ -8,11 +8,11 @@ steps before it.
 import dataclasses
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ltqlib import paths, records
-from ltqlib.config import RunConfig, from_profile
+from ltqlib.config import RunConfig, from_dict, from_profile
 from ltqlib.errors import InputError
 from ltqlib.provenance import provenance
 from ltqlib.records import Record
@@ -86,12 +86,38 @@ def find_config(
     config = from_profile(profile, **changes)
     if records.find(config.digest(), "data"):
         return config
+    for same in ({"data": "cifar10"}, {"data": "cifar10", "seed": 0}):  # else of another seed
+        for _, other in _known():
+            if _name_of(other, **same) == _name_of(config, **same):
+                return dataclasses.replace(config, data=_local(other.data))
+    return config
+
+
+def trained_seeds(config: RunConfig) -> list[int]:
+    """Seeds, ascending, of the published and cached runs that differ from ``config`` in that alone.
+
+    A run counts once its float models are trained and tested (step ``decouple``).
+    """
+    wanted = _name_of(config, seed=0)
+    seeds = {
+        other.seed
+        for digest, other in _known()
+        if _name_of(other, seed=0) == wanted and records.find(digest, "decouple")
+    }
+    return sorted(seeds)
+
+
+def _known() -> Iterator[tuple[str, RunConfig]]:
+    """Digest and configuration of every published and cached run."""
     for folder in (paths.results(), paths.runs()):
         for digest in records.digests(folder):
-            other = records.read(folder / digest / "data.json")["config"]
-            if {**other, "data": ""} == {**config.public(), "data": ""}:
-                return dataclasses.replace(config, data=_local(other["data"]))
-    return config
+            # through from_dict: an older record lacks the fields that came after it
+            yield digest, from_dict(records.read(folder / digest / "data.json")["config"])
+
+
+def _name_of(config: RunConfig, **changes: Any) -> str:
+    """The digest of a configuration with some fields changed: equal where nothing else differs."""
+    return dataclasses.replace(config, **changes).digest()
 
 
 def _local(source: str) -> str:
@@ -108,13 +134,13 @@ def get_or_run(config: RunConfig, step: str, device: str = "auto") -> Record:
     """
     if step not in STEPS:
         raise InputError(f"step {step!r} is unknown: use one of {', '.join(STEPS)}")
-    if (record := _existing(config, step)) is not None:
+    if (record := existing(config, step)) is not None:
         return record
     with records.lock(config.digest()):
         return _compute(config, step, device)
 
 
-def _existing(config: RunConfig, step: str) -> Record | None:
+def existing(config: RunConfig, step: str) -> Record | None:
     """A usable record, or None where there is none or its options are no longer the same."""
     path = records.find(config.digest(), step)
     if path is None:
@@ -125,7 +151,7 @@ def _existing(config: RunConfig, step: str) -> Record | None:
 
 def _compute(config: RunConfig, step: str, device: str) -> Record:
     """Compute a step and those it needs; the caller holds the lock of the run."""
-    if (record := _existing(config, step)) is not None:
+    if (record := existing(config, step)) is not None:
         return record
     parents = {name: _compute(config, name, device) for name in STEPS[step].needs}
     from ltqlib import steps  # here torch is imported, and not before

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from ltqlib import evidence, experiment, metrics, mpq, paths, records, steps
+from ltqlib import evidence, experiment, mpq, paths, records, steps, tables
 from ltqlib.config import from_profile
 from ltqlib.errors import InputError
-from ltqlib.evidence import Run
+from ltqlib.evidence import Replicates, Run
 from ltqlib.publish import publish
 from ltqlib.records import unpack
 
@@ -97,13 +97,40 @@ def test_tau_is_the_best_of_its_half(run: Run) -> None:
     assert all(0 <= tau <= 2 for tau in chosen.values())
 
 
-def test_tables_agree_with_the_metrics(run: Run) -> None:
-    table = evidence.bits_table(run, "baseline", "w-tensor").set_index(["bits", "group"])
-    floating, six = run.predictions("baseline"), run.quantized("baseline", "w-tensor", 6)
-    drop, *_ = metrics.paired_difference(six, floating, run.labels, run.groups["tail"])
-    assert table.loc[(6, "tail"), "drop"] == pytest.approx(drop)
-    assert table.loc[(6, "tail"), "low"] <= drop <= table.loc[(6, "tail"), "high"]
+def test_tables_agree_with_the_predictions(run: Run) -> None:
+    replicates = Replicates((run,))
+    table = tables.bits_table(replicates, "baseline", "w-tensor").set_index(["bits", "group"])
+    floating = run.accuracy(run.predictions("baseline"))
+    six = run.accuracy(run.quantized("baseline", "w-tensor", 6))
+    for group in evidence.GROUPS:
+        row = table.loc[(6, group)]
+        assert row["drop"] == pytest.approx(floating[group] - six[group])
+        assert row["accuracy"] == pytest.approx(six[group])
+        assert row["low"] <= row["drop"] <= row["high"]
     assert table.loc[(32, "norm"), "drop"] == 0
+    layers = tables.sensitivity_table(replicates, 2)
+    one = run.accuracy(run.one_layer(2)["L3"])["tail"]
+    rows = layers.set_index(["layer", "group"])
+    assert rows.loc[("L3", "tail"), "accuracy"] == pytest.approx(one)
+    ranks = tables.rank_table(layers)
+    assert (
+        ranks.loc[layers[layers["group"] == "tail"].sort_values("drop")["layer"].iloc[-1], "tail"]
+        == 1
+    )
+
+
+def test_rows_by_class_are_the_accuracies_of_the_classes(run: Run) -> None:
+    replicates = {"label": Replicates((run,))}
+    rows = tables.by_class(replicates, lambda found: found.floating("crt"))
+    np.testing.assert_allclose(rows["value"], run.class_accuracy(run.predictions("crt")))
+    assert rows["count"].tolist() == run.counts
+
+
+def test_replicates_differ_in_their_seed_alone(run: Run) -> None:
+    other = Run(from_profile("smoke", imbalance_factor=0.5, seed=1))
+    with pytest.raises(InputError, match="seed alone"):
+        Replicates((run, other))
+    assert evidence.open_replicates("smoke", 0.1, train_images=9_600).runs[0].config == run.config
 
 
 def test_a_record_is_read_without_torch(run: Run) -> None:
@@ -163,7 +190,7 @@ def test_weights_that_are_not_those_of_the_record_are_not_published(run: Run) ->
 def test_a_record_with_other_options_is_not_used(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     other = experiment.Step("ptq", ("data", "train", "decouple"), {"bits": [7]})
     monkeypatch.setitem(experiment.STEPS, "ptq", other)
-    assert experiment._existing(run.config, "ptq") is None
+    assert experiment.existing(run.config, "ptq") is None
 
 
 def test_find_config_prefers_a_run_that_exists(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

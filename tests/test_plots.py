@@ -89,6 +89,29 @@ def test_other_figures_render(name: str) -> None:
     assert render(figure) > 5_000
 
 
+def test_classes_are_followed_over_their_counts() -> None:
+    rows = [
+        (label, count, float(label + count))
+        for label in range(3)
+        for count in (10, 100)
+        for _ in range(2)  # two seeds
+    ]
+    table = pd.DataFrame(rows, columns=["class", "count", "value"])
+    figure = plots.over_frequency({"one": table, "two": table}, ["a", "b", "c"])
+    drawn = [list(line.get_ydata()) for line in figure.axes[0].lines]
+    assert drawn == [[10.0, 100.0], [11.0, 101.0], [12.0, 102.0]]
+    assert render(figure) > 10_000
+
+
+def test_parts_of_a_difference_are_drawn_with_their_intervals() -> None:
+    rows = [("a", part, x, x - 1, x + 2) for x, part in enumerate(("total", "rarity", "identity"))]
+    table = pd.DataFrame(rows, columns=["what", "part", "value", "low", "high"])
+    figure = plots.decomposition(table)
+    bars = [c.lines[2][0].get_segments()[0][:, 0] for c in figure.axes[0].containers]  # type: ignore[attr-defined]
+    assert [list(bar) for bar in bars] == [[-1, 2], [0, 3], [1, 4]]
+    assert render(figure) > 5_000
+
+
 @pytest.mark.parametrize(
     "name",
     ["methods_and_applications", "long_tail", "decoupling", "uniform_grid", "layer_sensitivity"],

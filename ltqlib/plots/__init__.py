@@ -1,0 +1,33 @@
+"""The figures of the results: one function a figure, from tables of evidence to a Figure.
+
+Filled marks are this book's measurements with 95 % intervals; hollow marks are what the post
+reports. Diagrams that show no data are in ``diagrams``.
+"""
+
+from ltqlib.plots.accuracy import (
+    accuracy_over_imbalance,
+    bits_curve,
+    class_accuracy,
+    class_counts,
+    decoupling_bars,
+    loss_heatmap,
+    training_curve,
+)
+from ltqlib.plots.evidence import claims_forest, decomposition, over_frequency
+from ltqlib.plots.layers import against_random, rank_changes, sensitivity_bars
+
+__all__ = [
+    "accuracy_over_imbalance",
+    "against_random",
+    "bits_curve",
+    "claims_forest",
+    "class_accuracy",
+    "class_counts",
+    "decomposition",
+    "decoupling_bars",
+    "loss_heatmap",
+    "over_frequency",
+    "rank_changes",
+    "sensitivity_bars",
+    "training_curve",
+]
