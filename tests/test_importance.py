@@ -386,7 +386,7 @@ def test_the_step_size_has_lsqs_forward_and_gradient(bits):
 
 
 def learn(network, images, **given):
-    given = {"steps": 60, "batch": 12, "learning_rate": 0.1} | given
+    given = {"steps": 60, "batch": 12, "learning_rate": 0.02} | given
     return importance.learned_importance(network, images, LABELS, list(CLASSES), (4, 2), **given)
 
 
@@ -406,7 +406,7 @@ def test_learned_steps_lower_the_loss_and_come_again(network, images):
         return float((losses.numpy() * share).sum())
 
     assert last.shape == (3, 2)
-    assert (last > 0).all()
+    assert (np.abs(np.log(last / first)) < 60 * 0.02 * 1.5).all()  # none ran away
     assert loss(last) < loss(first)
     np.testing.assert_array_equal(learn(network, images), last)
     assert (learn(network, images, seed=1) != last).any()

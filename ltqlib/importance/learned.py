@@ -16,7 +16,7 @@ from ltqlib.models import Network
 from ltqlib.progress import Progress
 from ltqlib.quantization.grids import quant_range
 
-SMALLEST_STEP = 1e-5  # of LIMPQ's quantizer
+SMALLEST_STEP = 1e-5  # of LIMPQ's quantizer; a layer of zeros starts here
 
 
 def learned_importance(
@@ -33,16 +33,18 @@ def learned_importance(
 ) -> Array:
     """Learned step size of each layer's weight quantizer, (layers, widths), in weight units.
 
-    LIMPQ (Tang et al., 2022, section 3) reads a layer's importance at a width from the step size
-    that quantization-aware training gives it. As there, every step runs the network once at each
-    width and once at widths drawn at random, and adds the gradients; step sizes have LSQ's gradient
-    (Esser et al., 2020, eq. 3, and its scale ``1 / sqrt(quant_max * n)``) and LIMPQ's start, three
-    standard deviations of the weight. The weights are frozen, batches are class-balanced and not
-    augmented, and only weights are quantized, on symmetric grids with one step a tensor.
+    LIMPQ (Tang et al., 2022) reads a layer's importance at a width from the step size that
+    quantization-aware training gives it. As there, every update runs the network once at each width
+    and once at widths drawn at random, and adds the gradients; the step sizes start at three
+    standard deviations of the weight and have LSQ's gradient. The weights are frozen, batches are
+    class-balanced and not augmented, and only weights are quantized, on symmetric grids with one
+    step a tensor. Unlike there, the optimizer is Adam on the logarithm of the step size: sizes
+    differ a hundredfold between widths, and SGD on the sizes themselves sent some to zero.
 
     Args:
         classes: names of the classes, in label order.
         steps: updates; with few of them the start, hence the spread of the weights, still shows.
+        learning_rate: about the relative change of a step size in one update.
 
     Raises:
         InputError: a class without an image, an unknown layer, fewer than one step, bits not 2..8.
@@ -51,23 +53,21 @@ def learned_importance(
     if steps < 1:
         raise InputError(f"learning importance takes at least 1 step, not {steps}")
     weights = weights_of(network, layers)
-    step_sizes = torch.stack([_start(weight, widths) for weight in weights.values()])
-    step_sizes.requires_grad_()
-    optimizer = torch.optim.SGD([step_sizes], lr=learning_rate, momentum=0.9)
+    logarithms = torch.stack([_start(weight, widths) for weight in weights.values()]).log()
+    logarithms.requires_grad_()
+    optimizer = torch.optim.Adam([logarithms], lr=learning_rate)
     generator = torch.Generator().manual_seed(seed)
     drawn = _balanced_batches(network, images, labels, steps, batch, seed)
     with Progress(steps, "learned importance") as bar:
         for pixels, targets in drawn:
             optimizer.zero_grad()
             for columns in _policies(len(weights), len(widths), generator):
-                rounded = _rounded(weights, step_sizes, columns, widths)
+                rounded = _rounded(weights, logarithms.exp(), columns, widths)
                 logits = functional_call(network, rounded, (pixels,))
                 F.cross_entropy(logits, targets).backward()
             optimizer.step()
-            with torch.no_grad():
-                step_sizes.clamp_(min=SMALLEST_STEP)
             bar.update()
-    return step_sizes.detach().double().cpu().numpy()
+    return logarithms.detach().exp().double().cpu().numpy()
 
 
 def learned_step_quantize(weight: Tensor, step: Tensor, bits: int) -> Tensor:
