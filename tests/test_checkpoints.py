@@ -1,4 +1,4 @@
-"""The published checkpoints: whole, those of the published records, and predicting what these say."""
+"""The published checkpoints: whole, those of their records, predicting what these say."""
 
 import hashlib
 from functools import lru_cache
