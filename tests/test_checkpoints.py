@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ltqlib import data, models, paths, records, steps
+from ltqlib import data, models, paths, records
 from ltqlib.config import from_dict
 from ltqlib.publish import registry
+from ltqlib.steps import common
 
 DIGESTS = sorted(path.name for path in paths.checkpoints().glob("*") if path.is_dir())
 IMAGES_A_CLASS = 30
@@ -63,7 +64,7 @@ def test_a_checkpoint_predicts_what_its_record_says(
     config = from_dict(found["data"]["config"])
     folder = paths.data(config.data.removeprefix("folder:"))
     monkeypatch.setattr(paths, "weights", lambda digest, name: paths.checkpoints(digest) / name)
-    network = steps.folded(config, found, "cpu", model)
+    network = common.folded(config, found, "cpu", model)
     if not folder.is_dir():
         pytest.skip(f"the images are not here ({config.data})")
     positions, images = some_test_images(folder)

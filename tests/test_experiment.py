@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from ltqlib import evidence, experiment, mpq, paths, records, steps, tables
+from ltqlib import evidence, experiment, mpq, paths, records, tables
 from ltqlib.config import from_profile
 from ltqlib.errors import InputError
 from ltqlib.evidence import Replicates, Run
 from ltqlib.publish import publish
 from ltqlib.records import unpack
+from ltqlib.steps import common, quantizing
 
 pytestmark = pytest.mark.slow
 
@@ -74,20 +75,20 @@ def test_rankings_of_one_half_do_not_see_the_other(run: Run) -> None:
     """Recomputed by hand from the sensitivity record, with the other half's outcomes destroyed."""
     record = json.loads(json.dumps(run.record("sensitivity")))
     labels, select = run.labels.astype(np.int64), run.select
-    before = steps._rankings(run.config, record, labels, select, 4)
+    before = quantizing._rankings(run.config, record, labels, select, 4)
     reference = unpack(record["payload"]["reference"])
     for layer, changes in record["payload"]["changes"].items():
         broken = unpack(changes["4"]) ^ reference
         broken[~select] = (labels[~select] + int(layer[1:])) % 10
         changes["4"] = records.pack(broken ^ reference)
-    after = steps._rankings(run.config, record, labels, select, 4)
+    after = quantizing._rankings(run.config, record, labels, select, 4)
     assert after["tail"]["select"] == before["tail"]["select"]
     assert after["norm"]["select"] == before["norm"]["select"]
 
 
 def test_cross_fit_takes_each_half_from_the_other_choice() -> None:
     select = np.array([True, False, True, False])
-    found = steps.cross_fit(np.zeros(4, np.uint8), np.ones(4, np.uint8), select)
+    found = common.cross_fit(np.zeros(4, np.uint8), np.ones(4, np.uint8), select)
     np.testing.assert_array_equal(found, [1, 0, 1, 0])
 
 
@@ -147,7 +148,7 @@ def test_other_images_under_the_same_name_are_refused(run: Run) -> None:
     record = json.loads(json.dumps(run.record("data")))
     record["payload"]["fingerprint"] = "0" * 16
     with pytest.raises(InputError, match="not those that run"):
-        steps.checked_dataset(run.config, record)
+        common.checked_dataset(run.config, record)
 
 
 def test_publish_then_find(run: Run) -> None:
@@ -167,10 +168,10 @@ def test_published_weights_are_read_where_the_working_copy_is_gone(run: Run) -> 
         assert known == f"sha256:{hashlib.sha256(content).hexdigest()}"
         assert content == (paths.runs() / name).read_bytes()
     parents = {name: run.record(name) for name in ("data", "train", "decouple")}
-    working = steps.folded(run.config, parents, "cpu", "crt").state_dict()
+    working = common.folded(run.config, parents, "cpu", "crt").state_dict()
     hidden = paths.runs(digest).rename(paths.runs("hidden"))
     try:
-        published = steps.folded(run.config, parents, "cpu", "crt").state_dict()
+        published = common.folded(run.config, parents, "cpu", "crt").state_dict()
     finally:
         hidden.rename(paths.runs(digest))
     assert all(torch.equal(working[key], published[key]) for key in working)
@@ -206,7 +207,7 @@ def test_an_altered_checkpoint_is_refused(run: Run) -> None:
     try:
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         with pytest.raises(InputError, match="altered"):
-            steps.baseline(run.config, parents, "cpu")
+            common.baseline(run.config, parents, "cpu")
     finally:
         path.write_bytes(content)
 
