@@ -1,0 +1,31 @@
+"""Mixed precision: what an allocation of widths costs, rankings of layers, and the exact optimum.
+
+``ranking`` and ``costs`` hold the post's allocation; ``allocate`` solves for any objective over
+classes under any number of budgets, and ``pareto_front`` traces loss against a cost.
+"""
+
+from ltqlib.mpq.costs import Budget, average_weight_bits, bops, model_size
+from ltqlib.mpq.objective import Objective, cvar
+from ltqlib.mpq.pareto import pareto_front
+from ltqlib.mpq.problem import InfeasibleError, Sensitivity
+from ltqlib.mpq.ranking import greedy, random_rankings, rank_by_drop, split_by_budget
+from ltqlib.mpq.solver import Allocation, allocate, smallest_cost
+
+__all__ = [
+    "Allocation",
+    "Budget",
+    "InfeasibleError",
+    "Objective",
+    "Sensitivity",
+    "allocate",
+    "average_weight_bits",
+    "bops",
+    "cvar",
+    "greedy",
+    "model_size",
+    "pareto_front",
+    "random_rankings",
+    "rank_by_drop",
+    "smallest_cost",
+    "split_by_budget",
+]
