@@ -1,4 +1,4 @@
-"""One run, step by step: data -> train -> decouple -> ptq -> sensitivity -> mpq; and schemes.
+"""One run, step by step: data -> train -> decouple -> ptq -> sensitivity -> mpq, allocate.
 
 :func:`get_or_run` is the one call that pages, the command line and Snakemake make. A record that
 is published or cached is read (no torch is imported); one that is missing is computed, with the
@@ -52,6 +52,23 @@ STEPS = {
             "mpq",
             ("data", "train", "decouple", "sensitivity"),
             {"high": 6, "low": 4, "budgets": [4.5, 5.0, 5.5], "random": 20, "random_budget": 5.0},
+        ),
+        Step(
+            "allocate",
+            ("data", "train", "decouple", "sensitivity"),
+            {
+                "objectives": [
+                    "mean",
+                    "tail",
+                    "worst + 0.01*mean",
+                    "cvar:0.3 + 0.01*mean",
+                    "constrained",
+                ],
+                "slack": 0.5,
+                "budgets": [4.0, 4.5, 5.0],
+                "null": 10,
+                "null_budget": 4.5,
+            },
         ),
         Step(  # minutes, for one page: measured where that page looks, not in every run
             "schemes",

@@ -1,7 +1,18 @@
 """What each step of a run computes: the payloads of the records, one function a step."""
 
+from ltqlib.steps.allocating import allocate
 from ltqlib.steps.common import device_words
 from ltqlib.steps.quantizing import mpq, ptq, schemes, sensitivity
 from ltqlib.steps.training import data, decouple, train
 
-__all__ = ["data", "decouple", "device_words", "mpq", "ptq", "schemes", "sensitivity", "train"]
+__all__ = [
+    "allocate",
+    "data",
+    "decouple",
+    "device_words",
+    "mpq",
+    "ptq",
+    "schemes",
+    "sensitivity",
+    "train",
+]
