@@ -108,6 +108,11 @@ class Run:
         """Cross-fitted predictions of the mixed precision driven by ``norm`` or ``tail``."""
         return unpack(self.payload("mpq")["allocations"][driver][str(budget)]["predictions"])
 
+    def allocated(self, objective: str, budget: float) -> Predictions:
+        """Cross-fitted predictions of the exact allocation for an objective."""
+        found = self.payload("allocate")["allocations"]
+        return unpack(found[objective][str(budget)]["predictions"])
+
     def accuracy(self, predictions: Predictions) -> dict[str, float]:
         """Norm, head and tail accuracy in percent."""
         return metrics.group_accuracy(predictions, self.labels, self.groups)

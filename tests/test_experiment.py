@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from ltqlib import evidence, experiment, mpq, paths, records, tables
+from ltqlib import evidence, experiment, metrics, mpq, paths, records, tables
 from ltqlib.config import from_profile
 from ltqlib.errors import InputError
 from ltqlib.evidence import Replicates, Run
 from ltqlib.publish import publish
 from ltqlib.records import unpack
-from ltqlib.steps import common, quantizing
+from ltqlib.steps import allocating, common, quantizing
 
 pytestmark = pytest.mark.slow
 
@@ -31,6 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         experiment.get_or_run(config, "mpq")
         experiment.get_or_run(config, "ptq")
         experiment.get_or_run(config, "schemes")
+        experiment.get_or_run(config, "allocate")
         yield Run(config)
 
 
@@ -84,6 +85,36 @@ def test_rankings_of_one_half_do_not_see_the_other(run: Run) -> None:
     after = quantizing._rankings(run.config, record, labels, select, 4)
     assert after["tail"]["select"] == before["tail"]["select"]
     assert after["norm"]["select"] == before["norm"]["select"]
+
+
+def test_exact_allocations_hold_their_budget_and_are_found_again(run: Run) -> None:
+    payload, record = run.payload("allocate"), run.record("sensitivity")
+    parameters = {name: cost["parameters"] for name, cost in payload["costs"].items()}
+    halves = {"select": run.select, "report": ~run.select}
+    table = {
+        name: allocating.losses_by_class(record, run.labels.astype(np.int64), half)
+        for name, half in halves.items()
+    }
+    for objective, by_budget in payload["allocations"].items():
+        for budget, found in by_budget.items():
+            for half, widths in found["widths"].items():
+                chosen = dict(zip(parameters, widths, strict=True))
+                assert mpq.average_weight_bits(chosen, parameters) <= float(budget) + 1e-9
+                expected = table[half].predict(chosen)
+                np.testing.assert_allclose(found["expected"][half], expected, atol=1e-3)
+                if objective == "mean":  # no uniform allocation in the budget expects less
+                    uniform = table[half].predict(dict.fromkeys(parameters, int(float(budget))))
+                    assert expected.mean() <= uniform.mean() + 1e-6
+
+
+def test_losses_by_class_are_those_of_the_half(run: Run) -> None:
+    table = allocating.losses_by_class(
+        run.record("sensitivity"), run.labels.astype(np.int64), run.select
+    )
+    labels, half = run.labels[run.select], run.select
+    before = metrics.per_class_accuracy(run.predictions("crt")[half], labels, 10)
+    after = metrics.per_class_accuracy(run.one_layer(3)["L5"][half], labels, 10)
+    np.testing.assert_allclose(table.losses[:, 4, table.widths.index(3)], before - after, atol=0.5)
 
 
 def test_cross_fit_takes_each_half_from_the_other_choice() -> None:

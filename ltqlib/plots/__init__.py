@@ -14,7 +14,12 @@ from ltqlib.plots.accuracy import (
     training_curve,
 )
 from ltqlib.plots.evidence import claims_forest, decomposition, over_frequency
-from ltqlib.plots.layers import against_random, rank_changes, sensitivity_bars
+from ltqlib.plots.layers import (
+    against_random,
+    expected_and_found,
+    rank_changes,
+    sensitivity_bars,
+)
 
 __all__ = [
     "accuracy_over_imbalance",
@@ -25,6 +30,7 @@ __all__ = [
     "class_counts",
     "decomposition",
     "decoupling_bars",
+    "expected_and_found",
     "loss_heatmap",
     "over_frequency",
     "rank_changes",

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ltqlib.plots.marks import COLORS
-from ltqlib.style import INK, NORM, TAIL, new_figure
+from ltqlib.style import BODY, INK, NORM, TAIL, new_figure
 
 
 def rank_changes(ranks: pd.DataFrame, top: int = 9) -> Figure:
@@ -68,4 +68,27 @@ def against_random(random: npt.ArrayLike, marks: Mapping[str, float], label: str
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(label)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1))
+    return figure
+
+
+def expected_and_found(table: pd.DataFrame) -> Figure:
+    """Class losses that the additive model expected over those that were found, in points.
+
+    Columns of ``table``: ``objective``, ``group`` (head or tail), ``expected``, ``found``.
+    """
+    objectives = list(dict.fromkeys(table["objective"]))
+    figure = new_figure(3.2)
+    panels = np.atleast_1d(figure.subplots(1, len(objectives), sharex=True, sharey=True))
+    low = float(table[["expected", "found"]].min().min())
+    high = float(table[["expected", "found"]].max().max())
+    for axes, objective in zip(panels, objectives, strict=True):
+        axes.plot([low, high], [low, high], color=NORM, lw=1)
+        for group in ("head", "tail"):
+            rows = table[(table["objective"] == objective) & (table["group"] == group)]
+            axes.plot(rows["expected"], rows["found"], "o", ms=3, color=COLORS[group], label=group)
+        axes.set_title(objective)
+    figure.supxlabel("expected loss (points)", fontsize=BODY)
+    panels[0].set_ylabel("loss found (points)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2)
     return figure
