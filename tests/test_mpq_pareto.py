@@ -1,6 +1,7 @@
 """The Pareto front against brute force, and the greedy descent beside the exact optimum."""
 
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -117,3 +118,18 @@ def test_greedy_takes_the_smallest_rise_per_cost_saved_at_every_step():
     assert descent(23, tied=[names]) == (4, 4)
     with pytest.raises(InfeasibleError, match="size <= 5: raise size to at least 6"):
         descent(5)
+
+
+@pytest.mark.slow
+def test_two_hundred_points_of_sixteen_layers_take_less_than_a_minute():
+    numbers = np.random.default_rng(0)
+    names, widths = tuple(f"L{n}" for n in range(16)), (8, 6, 5, 4, 3, 2)
+    each = numbers.lognormal(0, 1, (1, 16, 1)) * numbers.lognormal(0, 0.5, (10, 16, 1))
+    losses = each * 4.0 ** (2 - np.array(widths)) + numbers.normal(0, 0.02, (10, 16, 6))
+    parameters = dict(zip(names, numbers.integers(1_000, 2_000_000, 16).tolist(), strict=True))
+    sensitivity = Sensitivity(losses, names, widths, tuple(map(str, range(10))))
+    bits = Budget.average_weight_bits(parameters, widths, 8)
+    started = time.process_time()  # not wall time: the machine may be busy
+    front = mpq.pareto_front(sensitivity, bits, Objective.worst())
+    assert time.process_time() - started < 60
+    assert len(front) > 50

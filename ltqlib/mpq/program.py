@@ -74,19 +74,19 @@ def minimize(
     blocks = [_block(term, losses / scale) for term in objective.terms]
     fixed = [_one_width_a_group(groups, widths), *(_limit(c) for c in constraints)]
     excluded: list[optimize.LinearConstraint] = []
-    while True:
+    while len(excluded) < 1_000:
         result = _solve(groups * widths, blocks, [*fixed, *excluded])
         if result.status == 2:
             return None
         if result.status != 0:
             raise RuntimeError(f"HiGHS found no proven optimum: {result.message}")
-        chosen = result.x[: groups * widths].reshape(groups, widths)
-        choice = chosen.argmax(1)
+        choice = result.x[: groups * widths].reshape(groups, widths).argmax(1)
         if all(constraint.holds(choice) for constraint in constraints):
             return choice, float(result.mip_dual_bound) * scale / SHARPEN
         # within the tolerance of HiGHS (1e-6), not within ours: take the next best
-        row = np.round(chosen).reshape(1, -1)
-        excluded.append(optimize.LinearConstraint(row, -np.inf, groups - 1))
+        chosen = np.eye(widths)[choice].reshape(1, -1)
+        excluded.append(optimize.LinearConstraint(chosen, -np.inf, groups - 1))
+    raise RuntimeError("HiGHS passed 1,000 allocations that do not keep the limits")
 
 
 def _block(term: Term, losses: Table) -> _Block:
