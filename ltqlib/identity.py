@@ -10,8 +10,8 @@ The two seeds of an order share more than the model knows: how hard a class is a
 on which other classes are frequent, and that is the same for both. Standard errors are therefore
 clustered by order: CR2 of Bell and McCaffrey (2002), with the Satterthwaite degrees of freedom of
 each contrast (Pustejovsky and Tipton, 2018). With 4 orders x 2 seeds its 95 % intervals cover 93 %
-to 97 % in simulation (tests/test_identity.py); clusters of runs cover less than 90 % as soon as
-orders differ, and the simpler correction by order (CR1, t with G - 1) fell a little short.
+to 97 % in simulation (tests/test_identity.py); clusters of runs cover less than 90 % where orders
+differ as much as seeds, and the simpler correction by order (CR1, t with G - 1) 92 % to 93 %.
 Values are in points, counts are training images.
 """
 
