@@ -68,6 +68,7 @@ class _Variances(NamedTuple):
 
     @property
     def total(self) -> float:
+        """Variance for new seeds and new images."""
         return self.seeds + max(0.0, self.images - self.both)
 
 
