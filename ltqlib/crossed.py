@@ -103,8 +103,7 @@ def crossed_interval(
         level: of the interval.
 
     Returns:
-        The estimate in points. With S = 1 it is the normal interval of
-        :func:`ltqlib.metrics.accuracy_interval` and ``paired_difference``.
+        The estimate in points. With S = 1 it is the normal interval over images.
 
     Raises:
         InputError: the shapes disagree, the level is not between 0 and 1, or a class with a

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ltqlib import crossed, metrics
+from ltqlib import crossed
 from ltqlib.crossed import class_weights, crossed_interval
 from ltqlib.errors import InputError
 
@@ -22,24 +22,34 @@ RIGHT = (FIRST == LABELS).astype(float)
 STEP = (SECOND == LABELS) - RIGHT
 
 
-def test_one_seed_is_the_interval_of_metrics():
+def normal_interval(values: np.ndarray, members: list[int], sign: float = 1) -> np.ndarray:
+    """(mean over classes in points, its variance) from the textbook, one seed's values (N,)."""
+    classes = [100 * values[label == LABELS] for label in members]
+    mean = sign * np.mean([c.mean() for c in classes])
+    variance = sum(stats.sem(c) ** 2 for c in classes) / len(members) ** 2
+    return np.array([mean, variance])
+
+
+def reach(value: float, variance: float) -> tuple[float, float, float]:
+    half = stats.norm.ppf(0.975) * math.sqrt(variance)
+    return value, value - half, value + half
+
+
+@pytest.mark.parametrize("values", [RIGHT, STEP], ids=["accuracy", "difference"])
+def test_one_seed_is_the_normal_interval_over_images(values):
     members = [2, 5, 6]
-    weights = class_weights(CLASSES, members)
-    one = crossed_interval(RIGHT[:1], LABELS, weights)
-    assert one[:3] == pytest.approx(metrics.accuracy_interval(FIRST[0], LABELS, members))
+    one = crossed_interval(values[:1], LABELS, class_weights(CLASSES, members))
+    assert one[:3] == pytest.approx(reach(*normal_interval(values[0], members)))
     assert (one.seeds, one.df) == (1, math.inf)
     assert math.isnan(one.sd_seeds)
-    pair = crossed_interval(STEP[:1], LABELS, weights)
-    assert pair[:3] == pytest.approx(
-        metrics.paired_difference(FIRST[0], SECOND[0], LABELS, members)
-    )
-    z = pair.value / ((pair.high - pair.value) / stats.norm.ppf(0.975))
-    assert pair.p_value == pytest.approx(2 * stats.norm.sf(abs(z)))
+    z = one.value / ((one.high - one.value) / stats.norm.ppf(0.975))
+    assert one.p_value == pytest.approx(2 * stats.norm.sf(abs(z)))
 
 
-def test_one_seed_and_two_groups_is_the_gap_of_metrics():
+def test_one_seed_and_two_groups_add_their_variances():
     found = crossed_interval(RIGHT[:1], LABELS, class_weights(CLASSES, HEAD, TAIL))
-    assert found[:3] == pytest.approx(metrics.gap_interval(FIRST[0], LABELS, HEAD, TAIL))
+    gap = normal_interval(RIGHT[0], list(HEAD)) + normal_interval(RIGHT[0], list(TAIL), -1)
+    assert found[:3] == pytest.approx(reach(*gap))
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])

@@ -10,12 +10,6 @@ from scipy import stats
 from sklearn.metrics import recall_score
 
 from ltqlib import metrics
-from ltqlib.errors import InputError
-
-GENERATOR = np.random.default_rng(0)
-LABELS = np.repeat(np.arange(5), 80)
-FIRST = np.where(GENERATOR.random(400) < 0.8, LABELS, (LABELS + 1) % 5)
-SECOND = np.where(GENERATOR.random(400) < 0.7, FIRST, GENERATOR.integers(0, 5, 400))
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=50))
@@ -37,15 +31,6 @@ def test_group_accuracy_is_the_mean_over_classes_not_images():
     assert math.isnan(found["none"])
 
 
-def test_interaction_is_the_mean_change_of_one_model_beyond_the_other():
-    before, after = (FIRST, SECOND), (SECOND[::-1], FIRST)
-    right = [[(p == LABELS).astype(float) for p in pair] for pair in (before, after)]
-    step = 100 * ((right[1][1] - right[0][1]) - (right[1][0] - right[0][0])).reshape(5, 80)
-    reach = stats.norm.ppf(0.975) * np.sqrt((step.var(axis=1, ddof=1) / 80).sum()) / 5
-    found = metrics.interaction(before, after, LABELS, range(5))
-    assert found == pytest.approx((step.mean(), step.mean() - reach, step.mean() + reach))
-
-
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=3, max_size=20))
 def test_spearman_is_the_correlation_of_the_ranks(pairs):
     first, second = zip(*pairs, strict=True)
@@ -57,12 +42,21 @@ def test_spearman_is_the_correlation_of_the_ranks(pairs):
         assert found == pytest.approx(np.corrcoef(*ranks)[0, 1])
 
 
-def test_a_class_with_one_image_has_no_interval():
-    labels = np.array([0, 0, 1])
-    with pytest.raises(InputError, match="fewer than two test images"):
-        metrics.paired_difference(labels, labels, labels, [0, 1])
-
-
 def test_a_group_beyond_the_classes_seen_is_nan():
     labels = np.array([0, 1])
     assert np.isnan(metrics.group_accuracy(labels, labels, {"rare": [2]})["rare"])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_rejects_what_the_step_down_procedure_rejects(p_values):
+    """Holm (1979): go up from the smallest p; stop at the first above level / (tests left)."""
+    for level in (0.01, 0.05, 0.3):
+        rejected, left = set(), len(p_values)
+        for index in np.argsort(p_values, kind="stable"):
+            if p_values[index] > level / left:
+                break
+            rejected.add(index)
+            left -= 1
+        found = {i for i, p in enumerate(metrics.holm(p_values)) if p <= level}
+        borderline = {i for i, p in enumerate(metrics.holm(p_values)) if abs(p - level) < 1e-12}
+        assert found ^ rejected <= borderline

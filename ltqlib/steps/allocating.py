@@ -11,13 +11,16 @@ import numpy.typing as npt
 from ltqlib import longtail, metrics, mpq
 from ltqlib import models as networks
 from ltqlib.config import RunConfig
+from ltqlib.data import Images
+from ltqlib.models import Network
 from ltqlib.mpq import Budget, Objective, Sensitivity
 from ltqlib.progress import Progress
-from ltqlib.quantization import SCHEMES, Bits, quantize_network
+from ltqlib.quantization import SCHEMES, Bits, Scheme, quantize_network
 from ltqlib.records import Record, pack, unpack
 from ltqlib.steps.common import Parents, Payload, Predictions, checked_dataset, cross_fit, folded
 
 Half = npt.NDArray[np.bool_]
+Chooser = Callable[[Sensitivity], mpq.Allocation]
 CONSTRAINED = "constrained"  # least mean loss such that no class loses much more than it must
 
 
@@ -48,26 +51,9 @@ def allocate(
     select = unpack(parents["data"]["payload"]["select"]).astype(bool)
     tables = [losses_by_class(record, dataset.test_labels, half) for half in (select, ~select)]
     groups = longtail.head_and_tail(len(dataset.classes), config.class_order)
-    scheme = SCHEMES[record["options"]["scheme"]]
-
-    @functools.cache
-    def predicted(widths: tuple[int, ...]) -> Predictions:
-        bit_config = {name: Bits(bits) for name, bits in zip(parameters, widths, strict=True)}
-        quantized = quantize_network(network, bit_config, scheme)
-        logits = networks.predict_logits(quantized, dataset.test_images)
-        return logits.argmax(1).astype(np.uint8)
-
-    def fitted(choose: Callable[[Sensitivity], mpq.Allocation]) -> dict[str, Any]:
-        chosen = [choose(table) for table in tables]
-        on_select, on_report = (tuple(found.widths.values()) for found in chosen)
-        return {
-            "widths": {"select": list(on_select), "report": list(on_report)},
-            "expected": {
-                half: [round(float(loss), 4) for loss in found.class_losses]
-                for half, found in zip(("select", "report"), chosen, strict=True)
-            },
-            "predictions": pack(cross_fit(predicted(on_select), predicted(on_report), select)),
-        }
+    fitted = _fitter(
+        network, dataset.test_images, SCHEMES[record["options"]["scheme"]], tables, select
+    )
 
     def budget_of(limit: float) -> Budget:
         return Budget.average_weight_bits(parameters, tables[0].widths, limit)
@@ -83,6 +69,36 @@ def allocate(
             random.append(fitted(_shuffled(budget_of(null_budget), config.seed, number)))
             bar.update(1)
     return {"costs": costs, "allocations": found, "null": random}
+
+
+def _fitter(
+    network: Network,
+    images: Images,
+    scheme: Scheme,
+    tables: list[Sensitivity],
+    select: Half,
+) -> Callable[[Chooser], dict[str, Any]]:
+    """What fits a way to choose: widths from each half's table, judged on the other half."""
+
+    @functools.cache
+    def predicted(widths: tuple[int, ...]) -> Predictions:
+        bit_config = dict(zip(tables[0].layers, map(Bits, widths), strict=True))
+        quantized = quantize_network(network, bit_config, scheme)
+        return networks.predict_logits(quantized, images).argmax(1).astype(np.uint8)
+
+    def fitted(choose: Chooser) -> dict[str, Any]:
+        chosen = [choose(table) for table in tables]
+        on_select, on_report = (tuple(found.widths.values()) for found in chosen)
+        return {
+            "widths": {"select": list(on_select), "report": list(on_report)},
+            "expected": {
+                half: [round(float(loss), 4) for loss in found.class_losses]
+                for half, found in zip(("select", "report"), chosen, strict=True)
+            },
+            "predictions": pack(cross_fit(predicted(on_select), predicted(on_report), select)),
+        }
+
+    return fitted
 
 
 def losses_by_class(record: Record, labels: npt.NDArray[np.int64], half: Half) -> Sensitivity:
@@ -105,9 +121,7 @@ def losses_by_class(record: Record, labels: npt.NDArray[np.int64], half: Half) -
     return Sensitivity.from_tables(tables, list(tables), widths, names)
 
 
-def _chooser(
-    name: str, budget: Budget, groups: dict[str, list[int]], slack: float
-) -> Callable[[Sensitivity], mpq.Allocation]:
+def _chooser(name: str, budget: Budget, groups: dict[str, list[int]], slack: float) -> Chooser:
     if name != CONSTRAINED:
         objective = Objective.parse(name, groups)
         return lambda table: mpq.allocate(table, [budget], objective)
@@ -119,7 +133,7 @@ def _chooser(
     return constrained
 
 
-def _shuffled(budget: Budget, seed: int, number: int) -> Callable[[Sensitivity], mpq.Allocation]:
+def _shuffled(budget: Budget, seed: int, number: int) -> Chooser:
     def choose(table: Sensitivity) -> mpq.Allocation:
         order = np.random.default_rng([seed, number]).permutation(len(table.layers))
         shuffled = Sensitivity(table.losses[:, order], table.layers, table.widths, table.classes)
