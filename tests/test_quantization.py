@@ -22,6 +22,7 @@ from ltqlib.quantization import (
     quantize_network,
 )
 from ltqlib.quantization.calibration import METHODS, choose_range
+from ltqlib.quantization.ptq import activation_qparams
 
 BITS = st.integers(2, 8)
 VALUES = st.floats(-1e4, 1e4, width=32)
@@ -237,8 +238,12 @@ def test_inputs_lie_on_a_grid_of_few_levels(folded_network, calibration, smoke_i
     bit_config = {"L2": Bits(None, 3), "L15": Bits(None, 2)}
     quantized = quantize_network(folded_network, bit_config, SCHEMES["wa-tensor"], calibration)
     inputs = layer_inputs(quantized, smoke_images[:50])
-    assert len(inputs["L2"].unique()) == 2**3
-    assert len(inputs["L15"].unique()) == 2**2
+    for name, bits in (("L2", 3), ("L15", 2)):
+        grid = activation_qparams(calibration[name], bits, SCHEMES["wa-tensor"])
+        levels = dequantize(torch.arange(2**bits), grid)
+        found = inputs[name].unique()
+        assert 2 < len(found) <= 2**bits  # which of them occur is a matter of the images
+        assert torch.isin(found, levels).all()
     assert len(inputs["L3"].unique()) > 2**8
 
 
