@@ -76,12 +76,15 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) to (B, outputs, H / stride, W / stride)."""
-        changed = self.second(self.first(x))
+        return torch.relu(self.second(self.first(x)) + self.shortcut(x))
+
+    def shortcut(self, x: Tensor) -> Tensor:
+        """The way past the convolutions, of the same shapes."""
         if self.stride > 1 or self.padding:
             front = self.padding // 2
             x = x[:, :, :: self.stride, :: self.stride]
             x = F.pad(x, (0, 0, 0, 0, front, self.padding - front))
-        return torch.relu(changed + x)
+        return x
 
 
 class LinearUnit(nn.Module):

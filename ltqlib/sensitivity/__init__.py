@@ -1,0 +1,10 @@
+"""Layer sensitivity: quantize one layer at a time, at several widths, and keep every outcome.
+
+:mod:`walk` takes a batch through the network with all layers and widths, :mod:`sweep` does so in
+float32, or in bfloat16 with the close cases settled in float32, and :mod:`racing` stops early.
+"""
+
+from ltqlib.sensitivity.racing import Verdict, race
+from ltqlib.sensitivity.sweep import PRECISIONS, Sweep, one_layer_at_a_time
+
+__all__ = ["PRECISIONS", "Sweep", "Verdict", "one_layer_at_a_time", "race"]
