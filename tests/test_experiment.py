@@ -1,5 +1,6 @@
 """One run on the digits, from images to mixed precision, and what reading its records gives."""
 
+import dataclasses
 import hashlib
 import json
 import subprocess
@@ -246,3 +247,18 @@ def test_an_altered_checkpoint_is_refused(run: Run) -> None:
 def test_unknown_step_is_refused() -> None:
     with pytest.raises(InputError, match="unknown"):
         experiment.get_or_run(from_profile("smoke"), "distil")
+
+
+def test_seeds_of_a_configuration_are_found_also_in_older_records(home: Path) -> None:
+    config = from_profile("laptop", imbalance_factor=0.01, data="folder:somewhere/images")
+    for seed, steps in ((2, ("data", "decouple")), (0, ("data", "decouple")), (1, ("data",))):
+        one = dataclasses.replace(config, seed=seed)
+        told = {key: value for key, value in one.public().items() if key != "schedule"}
+        for step in steps:  # a record from before the learning rate had a choice of schedules
+            written = {"step": step, "config": told, "options": {}, "payload": {}}
+            records.write(paths.results(one.digest()) / f"{step}.json", written)
+    assert experiment.trained_seeds(config) == [0, 2]
+    opened = evidence.open_replicates("laptop", 0.01)
+    assert opened.seeds == [0, 2]
+    assert opened.first.config.data == f"folder:{home}/data/images"
+    assert evidence.open_replicates("laptop", 0.02).seeds == [0]  # none was trained
