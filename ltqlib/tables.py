@@ -51,6 +51,24 @@ def bits_table(
     return _loss_table(replicates, replicates.floating(method), quantized, "bits")
 
 
+def extra_by_seed(
+    replicates: Replicates, method: str, scheme: str, widths: Sequence[int]
+) -> pd.DataFrame:
+    """What the tail loses beyond the head, by width: each seed alone, and ``all`` together.
+
+    The interval of one seed is over test images alone: what a study of one run would report.
+    """
+    head, tail = replicates.groups["head"], replicates.groups["tail"]
+    rows = []
+    for bits in widths:
+        lost = replicates.floating(method) - replicates.quantized(method, scheme, bits)
+        for run, mine in zip(replicates.runs, lost, strict=True):
+            found = Replicates((run,)).estimate(mine[None], tail, head)
+            rows.append((bits, str(run.config.seed), *found[:3]))
+        rows.append((bits, "all", *replicates.estimate(lost, tail, head)[:3]))
+    return pd.DataFrame(rows, columns=["bits", "seed", "value", "low", "high"])
+
+
 def sensitivity_table(replicates: Replicates, bits: int) -> pd.DataFrame:
     """Accuracy left and lost with one layer's weights at ``bits``; a row a layer and group."""
     floating = replicates.floating(experiment.STEPS["sensitivity"].options["model"])

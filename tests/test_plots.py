@@ -89,6 +89,15 @@ def test_other_figures_render(name: str) -> None:
     assert render(figure) > 5_000
 
 
+def test_every_seed_and_all_together_are_drawn() -> None:
+    rows = [(bits, seed, 1.0 * bits, 0.0, 9.0) for bits in (6, 4) for seed in ("0", "1", "all")]
+    table = pd.DataFrame(rows, columns=["bits", "seed", "value", "low", "high"])
+    figure = plots.extra_by_seed({"one": table})
+    drawn = [list(c.lines[0].get_ydata()) for c in figure.axes[0].containers]  # type: ignore[attr-defined]
+    assert drawn == [[6.0, 4.0]] * 3
+    assert render(figure) > 5_000
+
+
 def test_classes_are_followed_over_their_counts() -> None:
     rows = [
         (label, count, float(label + count))

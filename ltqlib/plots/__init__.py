@@ -10,6 +10,7 @@ from ltqlib.plots.accuracy import (
     class_accuracy,
     class_counts,
     decoupling_bars,
+    extra_by_seed,
     loss_heatmap,
     training_curve,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "decomposition",
     "decoupling_bars",
     "expected_and_found",
+    "extra_by_seed",
     "loss_heatmap",
     "over_frequency",
     "rank_changes",

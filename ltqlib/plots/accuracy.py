@@ -114,6 +114,38 @@ def bits_curve(
     return figure
 
 
+def extra_by_seed(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """What the tail loses beyond the head: one mark a seed, and all seeds together beside them."""
+    figure = new_figure(3.8)
+    panels = np.atleast_1d(figure.subplots(1, len(tables), sharey=True))
+    for axes, (title, table) in zip(panels, tables.items(), strict=True):
+        widths = sorted(table["bits"].unique(), reverse=True)
+        seeds = list(dict.fromkeys(table["seed"]))
+        for number, seed in enumerate(seeds):
+            rows = table[table["seed"] == seed].set_index("bits").loc[widths]
+            error = [rows["value"] - rows["low"], rows["high"] - rows["value"]]
+            places = np.arange(len(widths)) + 0.7 * (number / len(seeds) - 0.4)
+            look = {
+                "fmt": "o",
+                "ms": 4,
+                "lw": 1,
+                "color": NORM,
+                "label": None if number else "one seed",
+            }
+            if seed == "all":
+                look = {"fmt": "D", "ms": 7, "lw": 2, "color": INK, "label": "all seeds"}
+            axes.errorbar(places, rows["value"], yerr=error, **look)
+        axes.axhline(0, color=INK, lw=0.8)
+        axes.set_xticks(range(len(widths)), [str(bits) for bits in widths])
+        axes.set_xlabel("bits")
+        axes.set_title(title)
+        axes.grid(axis="y")
+    panels[0].set_ylabel("tail loss beyond head loss (points)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2)
+    return figure
+
+
 def loss_heatmap(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Accuracy lost by head and tail: a row a scheme, a column a width, one panel a group."""
     figure = new_figure(0.42 * len(tables) + 1.7)
