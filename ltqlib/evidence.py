@@ -210,6 +210,14 @@ def open_grid(
     return {factor: open_replicates(profile, factor, seeds, **changes) for factor in factors}
 
 
+def open_orders(profile: str, imbalance_factor: float, step: str) -> dict[str, Replicates]:
+    """The replicates of every class order of the control for identity that have a step, by name."""
+    return {
+        name: open_replicates(profile, imbalance_factor, class_order=order).with_step(step)
+        for name, order in longtail.CLASS_ORDERS.items()
+    }
+
+
 def in_common(first: Replicates, second: Replicates) -> tuple[Replicates, Replicates]:
     """Both with only the seeds that both have, so that outcomes can be subtracted row by row."""
     shared = set(first.seeds) & set(second.seeds)
