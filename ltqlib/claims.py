@@ -109,16 +109,11 @@ def _ten_points_remain(grid: Grid) -> Iterator[Difference]:
     yield Difference("gap of cRT at IF 0.01, beyond 10", gap - 10, low - 10, high - 10)
 
 
-def _loss_at(replicates: Replicates, method: str, bits: int) -> Outcomes:
-    """1 for an image that was right and no longer is, -1 for the opposite."""
-    return replicates.floating(method) - replicates.quantized(method, SCHEME, bits)
-
-
 def _fewer_bits_cost_tail(grid: Grid) -> Iterator[Difference]:
     replicates = grid[SEVERE].with_step("ptq")
     for method in ("baseline", "crt"):
         for bits in (6, 4):
-            value = _tail_and_head(replicates, _loss_at(replicates, method, bits))
+            value = _tail_and_head(replicates, replicates.lost(method, SCHEME, bits))
             name = evidence.METHODS[method]
             yield Difference(f"{name}, {bits} bits: tail loss beyond head loss", *value[:3])
 
@@ -126,7 +121,8 @@ def _fewer_bits_cost_tail(grid: Grid) -> Iterator[Difference]:
 def _decoupled_lose_less(grid: Grid) -> Iterator[Difference]:
     replicates = grid[SEVERE].with_step("ptq")
     for bits in (6, 4):
-        extra = _loss_at(replicates, "baseline", bits) - _loss_at(replicates, "crt", bits)
+        extra = replicates.lost("baseline", SCHEME, bits)
+        extra -= replicates.lost("crt", SCHEME, bits)
         value = replicates.estimate(extra, replicates.groups["tail"])
         name = f"tail loss of the baseline beyond that of cRT, {bits} bits"
         yield Difference(name, *value[:3])

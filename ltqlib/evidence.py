@@ -171,6 +171,11 @@ class Replicates:
         """Outcomes with every layer at ``bits``."""
         return self.correct(lambda run: run.quantized(method, scheme, bits))
 
+    def lost(self, method: str, scheme: str, bits: int) -> Outcomes:
+        """1 for an image that was right and no longer is with every layer at ``bits``, -1 for the
+        opposite, 0 for the others."""
+        return self.floating(method) - self.quantized(method, scheme, bits)
+
     def mixed(self, driver: str, budget: float) -> Outcomes:
         """Outcomes of the mixed precision driven by ``norm`` or ``tail``."""
         return self.correct(lambda run: run.mixed(driver, budget))

@@ -61,12 +61,22 @@ def extra_by_seed(
     head, tail = replicates.groups["head"], replicates.groups["tail"]
     rows = []
     for bits in widths:
-        lost = replicates.floating(method) - replicates.quantized(method, scheme, bits)
+        lost = replicates.lost(method, scheme, bits)
         for run, mine in zip(replicates.runs, lost, strict=True):
             found = Replicates((run,)).estimate(mine[None], tail, head)
             rows.append((bits, str(run.config.seed), *found[:3]))
         rows.append((bits, "all", *replicates.estimate(lost, tail, head)[:3]))
     return pd.DataFrame(rows, columns=["bits", "seed", "value", "low", "high"])
+
+
+def signs_by_seed(replicates: Replicates, scheme: str, bits: int) -> dict[str, int]:
+    """Of the baseline and cRT models of all seeds, taken one by one: how many show, with an
+    interval over test images that excludes zero, that the tail loses more (``above``) than the
+    head, or less (``below``)."""
+    tables = [extra_by_seed(replicates, m, scheme, (bits,)) for m in ("baseline", "crt")]
+    each = pd.concat(tables).query("seed != 'all'")
+    above, below = int((each["low"] > 0).sum()), int((each["high"] < 0).sum())
+    return {"models": len(each), "above": above, "below": below}
 
 
 def sensitivity_table(replicates: Replicates, bits: int) -> pd.DataFrame:
