@@ -9,6 +9,7 @@ from ltqlib.files import write_whole
 from ltqlib.records import Record
 
 WEIGHTS = {"model.safetensors": "train", "heads.safetensors": "decouple"}  # file -> its step
+LIMIT = 50_000_000  # bytes of checkpoints in git; what is beyond it is made again by training
 
 
 def publish(profile: str, weights: bool = False) -> dict[str, list[str]]:
@@ -16,26 +17,30 @@ def publish(profile: str, weights: bool = False) -> dict[str, list[str]]:
 
     A run counts once its models are trained and tested (step ``decouple``); a record that was made
     with other options than the library now has is left out. With ``weights`` the checkpoints are
-    copied as well, and ``checkpoints/registry.txt`` is written anew.
+    copied as well, rarest classes first and as many as fit, and ``checkpoints/registry.txt`` is
+    written anew.
 
     Raises:
         InputError: no such run of the profile, or a damaged record or checkpoint.
     """
-    published: dict[str, list[str]] = {}
-    for digest in records.digests(paths.runs()):
-        found = _usable(digest, profile)
-        if "decouple" not in found:
-            continue
-        if weights:
-            _publish_weights(digest, {name: record for name, (_, record) in found.items()})
-        for path, _ in found.values():
-            write_whole(paths.results(digest) / path.name, path.read_bytes())
-        published[digest] = list(found)
-    if not published:
+    runs = {digest: _usable(digest, profile) for digest in records.digests(paths.runs())}
+    runs = {digest: found for digest, found in runs.items() if "decouple" in found}
+    if not runs:
         raise InputError(f"no trained run of profile {profile!r} in {paths.runs()}: run it first")
     if weights:
+        for digest in sorted(runs, key=lambda digest: _rarest_first(runs[digest])):
+            _publish_weights(digest, {name: record for name, (_, record) in runs[digest].items()})
         write_whole(paths.checkpoints("registry.txt"), registry().encode())
-    return published
+    for digest, found in runs.items():
+        for path, _ in found.values():
+            write_whole(paths.results(digest) / path.name, path.read_bytes())
+    return {digest: list(found) for digest, found in runs.items()}
+
+
+def _rarest_first(found: dict[str, tuple[Path, Record]]) -> tuple[float, int]:
+    """The order in which runs get their share of LIMIT: by imbalance factor, then by seed."""
+    config = found["data"][1]["config"]
+    return config["imbalance_factor"], config["seed"]
 
 
 def _usable(digest: str, profile: str) -> dict[str, tuple[Path, Record]]:
@@ -51,12 +56,20 @@ def _usable(digest: str, profile: str) -> dict[str, tuple[Path, Record]]:
 
 
 def _publish_weights(digest: str, found: dict[str, Record]) -> None:
-    """Copy the weights of a run, after checking that they are those of its records."""
+    """Copy the weights of a run, after checking that they are those of its records.
+
+    Nothing is copied where all checkpoints together would exceed LIMIT.
+    """
+    contents = {}
     for name, step in WEIGHTS.items():
         path = paths.runs(digest) / name
-        content = path.read_bytes() if path.exists() else b""
-        if hashlib.sha256(content).hexdigest() != found[step]["payload"]["checkpoint"]:
+        contents[name] = path.read_bytes() if path.exists() else b""
+        if hashlib.sha256(contents[name]).hexdigest() != found[step]["payload"]["checkpoint"]:
             raise InputError(f"{path} is missing or is not that of its record: run {digest} again")
+    others = [p for p in paths.checkpoints().glob("*/*.safetensors") if p.parent.name != digest]
+    if sum(path.stat().st_size for path in others) + sum(map(len, contents.values())) > LIMIT:
+        return
+    for name, content in contents.items():
         write_whole(paths.checkpoints(digest) / name, content)
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from ltqlib import evidence, experiment, metrics, mpq, paths, records, tables
+from ltqlib import publish as publishing
 from ltqlib.config import from_profile
 from ltqlib.errors import InputError
 from ltqlib.evidence import Replicates, Run
@@ -207,6 +208,15 @@ def test_published_weights_are_read_where_the_working_copy_is_gone(run: Run) -> 
     finally:
         hidden.rename(paths.runs(digest))
     assert all(torch.equal(working[key], published[key]) for key in working)
+
+
+def test_weights_beyond_the_limit_stay_where_they_are(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(paths, "checkpoints", lambda name="": tmp_path / name)
+    monkeypatch.setattr(publishing, "LIMIT", 1_000)
+    publish("smoke", weights=True)
+    assert [path.name for path in tmp_path.rglob("*")] == ["registry.txt"]
 
 
 def test_weights_that_are_not_those_of_the_record_are_not_published(run: Run) -> None:
