@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ltqlib.style import FAINT, HEAD, INK, NORM, TAIL, new_figure
+from ltqlib.style import BODY, FAINT, HEAD, INK, NORM, TAIL, new_figure
 
 CLASS_COLORS = mpl.colormaps["viridis"]  # from class 0 to class 9
 
@@ -34,23 +34,25 @@ def claims_forest(ledger: pd.DataFrame) -> Figure:
 
 
 def over_frequency(panels: Mapping[str, pd.DataFrame], classes: Sequence[str]) -> Figure:
-    """A value of each class over its training images, one panel an entry, one line a class.
+    """A value of each class over its training images, two panels a row, one line a class.
 
     Each table has the columns ``class`` (label), ``count`` and ``value``; a point is the mean over
     the seeds of a class order, and the line joins the orders in which that class is more or less
     frequent."""
-    figure = new_figure(4.2)
-    axes_of = np.atleast_1d(figure.subplots(1, len(panels)))
-    for axes, (title, table) in zip(axes_of, panels.items(), strict=True):
+    rows_of_panels = -(-len(panels) // 2)
+    figure = new_figure(2.6 * rows_of_panels + 0.9)
+    axes_of = figure.subplots(rows_of_panels, 2, sharex=True, sharey="row", squeeze=False).flat
+    for axes, (title, table) in zip(axes_of, panels.items(), strict=False):
         for label, name in enumerate(classes):
             mean = table[table["class"] == label].groupby("count")["value"].mean()
             color = CLASS_COLORS(label / (len(classes) - 1))
             axes.plot(mean.index, mean, "-o", ms=4, lw=1, color=color, label=name)
         axes.set_xscale("log")
         axes.set_title(title)
-        axes.set_xlabel("training images of the class")
         axes.grid(axis="y")
-    axes_of[0].set_ylabel("points")
+        axes.set_xlabel("training images of the class")
+        axes.label_outer()
+    figure.supylabel("points", fontsize=BODY)
     handles, labels = axes_of[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5)
     return figure
