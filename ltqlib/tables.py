@@ -15,6 +15,7 @@ from ltqlib.crossed import Estimate
 from ltqlib.evidence import GROUPS, Outcomes, Predictions, Replicates, Run
 
 WIDTHS = (32, 8, 6, 5, 4, 3, 2)
+NBSP = "\u00a0"  # no line break within an interval or a spread
 
 
 def accuracy_table(
@@ -134,12 +135,12 @@ def words(found: Estimate | Sequence[float], digits: int = 1, sign: bool = False
     """``1.2 [0.3, 2.1]``: an estimate with its interval, for a cell or a sentence."""
     value, low, high = (round(x, digits) + 0.0 for x in found[:3])  # + 0.0: no minus zero
     form = f"{'+' if sign else ''}.{digits}f"
-    return f"{value:{form}} [{low:{form}}, {high:{form}}]"
+    return f"{value:{form}} [{low:{form}},{NBSP}{high:{form}}]"
 
 
 def spread(value: float, sd: float, digits: int = 1) -> str:
     """``62.1 ± 0.4``: mean and standard deviation over seeds; without the latter for one seed."""
-    return f"{value:.{digits}f}" + ("" if pd.isna(sd) else f" ± {sd:.{digits}f}")
+    return f"{value:.{digits}f}" + ("" if pd.isna(sd) else f"{NBSP}±{NBSP}{sd:.{digits}f}")
 
 
 def by_class(
