@@ -47,7 +47,12 @@ class Run:
 
     def has(self, step: str) -> bool:
         """Whether a usable record of a step is published or cached."""
-        return experiment.existing(self.config, step) is not None
+        if step not in self._payloads:
+            record = experiment.existing(self.config, step)
+            if record is None:
+                return False
+            self._payloads[step] = record["payload"]  # read and verified once, kept for payload()
+        return True
 
     def payload(self, step: str) -> dict[str, Any]:
         """What a step found out."""
@@ -191,11 +196,6 @@ class Replicates:
         return crossed_interval(outcomes, self.first.labels, weights)
 
 
-def open_run(profile: str, imbalance_factor: float, seed: int = 0, data: str | None = None) -> Run:
-    """The run that a page means; see :func:`ltqlib.experiment.find_config`."""
-    return Run(experiment.find_config(profile, imbalance_factor, seed, data))
-
-
 def open_replicates(
     profile: str, imbalance_factor: float, seeds: Sequence[int] = (), **changes: Any
 ) -> Replicates:
@@ -208,11 +208,9 @@ def open_replicates(
     return Replicates(tuple(Run(dataclasses.replace(config, seed=seed)) for seed in known))
 
 
-def open_grid(
-    profile: str, factors: tuple[float, ...] = FACTORS, seeds: Sequence[int] = (), **changes: Any
-) -> dict[float, Replicates]:
+def open_grid(profile: str, factors: tuple[float, ...] = FACTORS) -> dict[float, Replicates]:
     """The replicates of each imbalance factor."""
-    return {factor: open_replicates(profile, factor, seeds, **changes) for factor in factors}
+    return {factor: open_replicates(profile, factor) for factor in factors}
 
 
 def open_orders(profile: str, imbalance_factor: float, step: str) -> dict[str, Replicates]:
