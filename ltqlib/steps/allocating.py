@@ -1,6 +1,5 @@
 """The step that allocates: exact mixed precision by several objectives, beside a null."""
 
-import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -11,13 +10,19 @@ import numpy.typing as npt
 from ltqlib import longtail, metrics, mpq
 from ltqlib import models as networks
 from ltqlib.config import RunConfig
-from ltqlib.data import Images
-from ltqlib.models import Network
 from ltqlib.mpq import Budget, Objective, Sensitivity
 from ltqlib.progress import Progress
-from ltqlib.quantization import SCHEMES, Bits, Scheme, quantize_network
+from ltqlib.quantization import SCHEMES
 from ltqlib.records import Record, pack, unpack
-from ltqlib.steps.common import Parents, Payload, Predictions, checked_dataset, cross_fit, folded
+from ltqlib.steps.common import (
+    Parents,
+    Payload,
+    Predictions,
+    by_widths,
+    checked_dataset,
+    cross_fit,
+    folded,
+)
 
 Half = npt.NDArray[np.bool_]
 Chooser = Callable[[Sensitivity], mpq.Allocation]
@@ -51,9 +56,8 @@ def allocate(
     select = unpack(parents["data"]["payload"]["select"]).astype(bool)
     tables = [losses_by_class(record, dataset.test_labels, half) for half in (select, ~select)]
     groups = longtail.head_and_tail(len(dataset.classes), config.class_order)
-    fitted = _fitter(
-        network, dataset.test_images, SCHEMES[record["options"]["scheme"]], tables, select
-    )
+    predicted = by_widths(network, dataset, SCHEMES[record["options"]["scheme"]])
+    fitted = _fitter(predicted, tables, select)
 
     def budget_of(limit: float) -> Budget:
         return Budget.average_weight_bits(parameters, tables[0].widths, limit)
@@ -72,19 +76,9 @@ def allocate(
 
 
 def _fitter(
-    network: Network,
-    images: Images,
-    scheme: Scheme,
-    tables: list[Sensitivity],
-    select: Half,
+    predicted: Callable[[tuple[int, ...]], Predictions], tables: list[Sensitivity], select: Half
 ) -> Callable[[Chooser], dict[str, Any]]:
     """What fits a way to choose: widths from each half's table, judged on the other half."""
-
-    @functools.cache
-    def predicted(widths: tuple[int, ...]) -> Predictions:
-        bit_config = dict(zip(tables[0].layers, map(Bits, widths), strict=True))
-        quantized = quantize_network(network, bit_config, scheme)
-        return networks.predict_logits(quantized, images).argmax(1).astype(np.uint8)
 
     def fitted(choose: Chooser) -> dict[str, Any]:
         chosen = [choose(table) for table in tables]

@@ -1,6 +1,5 @@
 """The steps that quantize: ptq and schemes, sensitivity, mpq."""
 
-import functools
 import itertools
 from typing import Any
 
@@ -12,13 +11,13 @@ from ltqlib import models as networks
 from ltqlib import mpq as allocation
 from ltqlib.config import RunConfig
 from ltqlib.progress import Progress
-from ltqlib.quantization import SCHEMES, Bits, calibrate, quantize_network
+from ltqlib.quantization import SCHEMES, calibrate, quantize_network
 from ltqlib.records import Record, pack, unpack
 from ltqlib.sensitivity import one_layer_at_a_time
 from ltqlib.steps.common import (
     Parents,
     Payload,
-    Predictions,
+    by_widths,
     checked_dataset,
     cross_fit,
     folded,
@@ -109,12 +108,7 @@ def mpq(
     parameters = {name: cost["parameters"] for name, cost in costs.items()}
     select = unpack(parents["data"]["payload"]["select"]).astype(bool)
     rankings = _rankings(config, parents["sensitivity"], dataset.test_labels, select, low)
-    scheme = SCHEMES[options["scheme"]]
-
-    @functools.cache
-    def outcome(widths: tuple[int, ...]) -> Predictions:
-        bit_config = {name: Bits(bits) for name, bits in zip(parameters, widths, strict=True)}
-        return predict(quantize_network(network, bit_config, scheme), dataset)
+    outcome = by_widths(network, dataset, SCHEMES[options["scheme"]])
 
     def allocate(ranking: list[str], budget: float) -> tuple[int, ...]:
         return tuple(allocation.split_by_budget(ranking, parameters, budget, high, low).values())
