@@ -55,7 +55,7 @@ def test_the_error_of_bfloat16_is_that_of_rounding(folded_network, smoke_images)
 
 def test_auto_takes_bfloat16_where_the_chip_has_units(folded_network, monkeypatch):
     for units, expected in ((True, "bfloat16"), (False, "float32")):
-        monkeypatch.setattr("ltqlib.sensitivity.sweep.has_bf16_units", lambda _, u=units: u)
+        monkeypatch.setattr("ltqlib.sensitivity.precision.has_bf16_units", lambda _, u=units: u)
         assert Sweep(folded_network, WIDTHS, SCHEME, precision="auto").precision == expected
 
 

@@ -2,9 +2,12 @@
 
 :mod:`walk` takes a batch through the network with all layers and widths, :mod:`sweep` does so in
 float32, or in bfloat16 with the close cases settled in float32, and :mod:`racing` stops early.
+:mod:`configurations` predicts with any number of whole bit configurations.
 """
 
+from ltqlib.sensitivity.configurations import Configurations
+from ltqlib.sensitivity.precision import PRECISIONS
 from ltqlib.sensitivity.racing import Verdict, race
-from ltqlib.sensitivity.sweep import PRECISIONS, Sweep, one_layer_at_a_time
+from ltqlib.sensitivity.sweep import Sweep, one_layer_at_a_time
 
-__all__ = ["PRECISIONS", "Sweep", "Verdict", "one_layer_at_a_time", "race"]
+__all__ = ["PRECISIONS", "Configurations", "Sweep", "Verdict", "one_layer_at_a_time", "race"]

@@ -10,21 +10,13 @@ import torch
 from torch import Tensor
 
 from ltqlib.data import Images
-from ltqlib.errors import InputError
 from ltqlib.models import Network, quantizable_layers
 from ltqlib.progress import Progress
 from ltqlib.quantization.ptq import Scheme
 from ltqlib.sensitivity.memory import Mask, batches, image_bytes, row_values
+from ltqlib.sensitivity.precision import CLOSE, find_precision, margin, margin_error, pilot
 from ltqlib.sensitivity.walk import Picks, Step, make_steps, walk
-from ltqlib.train import has_bf16_units
 
-PRECISIONS = ("float32", "bfloat16", "auto")
-PILOT = 64  # images on which the error of bfloat16 is measured
-# A prediction is settled in float32 if its margin is below so many times that error. The error is
-# close to normal with a slightly heavier tail (99.9 % of it below 3.3 to 5 times its rms, by width
-# and network); a prediction changes only where it exceeds the margin. At 4 one of 12,000 small
-# digit cases slipped through, at 2 bits.
-CLOSE = 5.0
 MEMORY = 64 * 2**20
 
 Predictions = npt.NDArray[np.uint8]
@@ -78,16 +70,11 @@ class Sweep:
     memory: int = MEMORY
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise InputError(
-                f"precision {self.precision!r} is unknown: use one of {', '.join(PRECISIONS)}"
-            )
         self.layers = list(quantizable_layers(self.network))
         self.device = next(self.network.parameters()).device
         self.settled = 0  # predictions that were settled in float32
         self.threshold: npt.NDArray[np.float32] | None = None  # margins up to here are close
-        if self.precision == "auto":
-            self.precision = "bfloat16" if has_bf16_units(self.device) else "float32"
+        self.precision = find_precision(self.precision, self.device)
 
     @functools.cached_property
     def exact_steps(self) -> list[Step]:
@@ -119,9 +106,8 @@ class Sweep:
         with Progress(len(images), progress) as bar:
             for at, logits in self._walks(self.fast_steps, images, wanted):
                 _put(found, at, wanted, logits.argmax(1))
-                best = logits.topk(2).values
                 margins = np.full((*wanted.shape[:2], len(at)), np.inf, dtype=np.float32)
-                margins[wanted[..., at]] = (best[:, 0] - best[:, 1]).cpu().numpy()
+                margins[wanted[..., at]] = margin(logits)
                 # written so that a margin that is no number is close as well
                 close[..., at] = ~(margins > threshold[..., None])
                 bar.update(len(at))
@@ -138,11 +124,9 @@ class Sweep:
     def measure(self, images: Images) -> npt.NDArray[np.float32]:
         """Set and return the margin up to which a case is close, (layers, widths), of the logits.
 
-        Measured on up to 64 of the images, uint8 (N, H, W, 3), spread over all of them: they may be
-        in the order of their classes.
+        Measured on a few of the images, uint8 (N, H, W, 3).
         """
-        pilot = np.unique(np.linspace(0, len(images) - 1, PILOT).astype(np.int64))
-        self.threshold = CLOSE * self.error(images[pilot])
+        self.threshold = CLOSE * self.error(images[pilot(len(images))])
         return self.threshold
 
     @torch.inference_mode()
@@ -159,9 +143,7 @@ class Sweep:
             self._logits(self.fast_steps, images),
             self._logits(self.exact_steps, images),
         )
-        two = rounded.topk(2).indices
-        margins = (rounded - exact).gather(-1, two).diff()[..., 0]
-        return margins.square().mean(-1).sqrt().cpu().numpy()
+        return margin_error(rounded, exact)
 
     def _logits(self, steps: list[Step], images: Images) -> Tensor:
         """Of every layer and width, (layers, widths, N, classes)."""

@@ -112,6 +112,18 @@ class Rows:
         """Size of the activations."""
         return self.x.nbytes
 
+    def picked(self, inside: Tensor) -> "Rows":
+        """Some of the rows, by their positions."""
+        shortcut = None if self.shortcut is None else self.shortcut[inside]
+        return Rows(self.x[inside], shortcut)
+
+    def split(self, size: int) -> Iterator["Rows"]:
+        """``size`` rows at a time, in order."""
+        for start in range(0, len(self.x), size):
+            part = slice(start, start + size)
+            shortcut = None if self.shortcut is None else self.shortcut[part]
+            yield Rows(self.x[part], shortcut)
+
     @staticmethod
     def joined(parts: Sequence["Rows"]) -> "Rows":
         """One after the other."""
@@ -171,14 +183,14 @@ def walk(
         started = list(_quantized(step, base, kept, lambda w: picks(position, w)))  # noqa: B023
         advance(step, chunks, kept)
         chunks = merged([*chunks, *started])
-        base = _through(step, step.plain, base, kept)
+        base = through(step, step.plain, base, kept)
     return torch.cat([chunk.x for chunk in chunks])
 
 
 def advance(step: Step, chunks: list[Rows], dtype: torch.dtype) -> None:
     """Take every chunk through a layer in place, so that its input is freed at once."""
     for number, chunk in enumerate(chunks):
-        chunks[number] = _through(step, step.plain, chunk, dtype)
+        chunks[number] = through(step, step.plain, chunk, dtype)
 
 
 def _quantized(
@@ -191,12 +203,12 @@ def _quantized(
         if picked is not None:
             if not len(picked):
                 continue
-            shortcut = None if base.shortcut is None else base.shortcut[picked]
-            rows = Rows(base.x[picked], shortcut)
-        yield _through(step, operator, rows, dtype)
+            rows = base.picked(picked)
+        yield through(step, operator, rows, dtype)
 
 
-def _through(step: Step, operator: Operator, rows: Rows, dtype: torch.dtype) -> Rows:
+def through(step: Step, operator: Operator, rows: Rows, dtype: torch.dtype) -> Rows:
+    """Rows behind a layer and what follows it, computed by one of its operators."""
     shortcut = rows.shortcut if step.opens is None else step.opens(rows.x)
     y = step.finish(operator(rows.x), rows.shortcut).to(dtype)
     return Rows(y, None if step.closes else shortcut)
