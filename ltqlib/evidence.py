@@ -18,7 +18,8 @@ from ltqlib import experiment, longtail, metrics, paths
 from ltqlib.config import RunConfig
 from ltqlib.crossed import Estimate, class_weights, crossed_interval
 from ltqlib.errors import InputError
-from ltqlib.records import Record, unpack
+from ltqlib.mpq import Sensitivity
+from ltqlib.records import Record, unpack, unpack_numbers
 
 FACTORS = (0.1, 0.02, 0.01)  # the imbalance factors of the post
 GROUPS = ("norm", "head", "tail")
@@ -113,10 +114,32 @@ class Run:
         """Cross-fitted predictions of the mixed precision driven by ``norm`` or ``tail``."""
         return unpack(self.payload("mpq")["allocations"][driver][str(budget)]["predictions"])
 
-    def allocated(self, objective: str, budget: float) -> Predictions:
-        """Cross-fitted predictions of the exact allocation for an objective."""
-        found = self.payload("allocate")["allocations"]
-        return unpack(found[objective][str(budget)]["predictions"])
+    def allocated(self, method: str, budget: str) -> Predictions:
+        """Cross-fitted predictions of a method of step ``allocate`` under one of its budgets."""
+        found = self.payload("allocate")["allocations"][method][budget]
+        return unpack(found["changes"]) ^ unpack(self.payload("sensitivity")["reference"])
+
+    def null(self, number: int, budget: str) -> Predictions:
+        """Cross-fitted predictions of the allocation from a table with shuffled layers."""
+        found = self.payload("allocate")["null"][budget][number]
+        return unpack(found["changes"]) ^ unpack(self.payload("sensitivity")["reference"])
+
+    def losses(self, half: str) -> Sensitivity:
+        """Points that each class loses with one layer quantized, on the images of a half."""
+        mask = {"select": self.select, "report": ~self.select}[half]
+        widths = experiment.STEPS["sensitivity"].options["bits"]
+        at = {bits: self.one_layer(bits) for bits in widths}
+        changed = {
+            layer: {bits: at[bits][layer][mask] for bits in widths} for layer in at[widths[0]]
+        }
+        reference = unpack(self.payload("sensitivity")["reference"])
+        labels, classes = self.labels[mask], len(self.classes)
+        return Sensitivity.from_predictions(reference[mask], changed, labels, classes)
+
+    def importance(self, metric: str, half: str) -> npt.NDArray[np.float64]:
+        """Scores of a metric of step ``importance`` on a half: (classes, layers, widths), or
+        those of the axes that the metric has."""
+        return unpack_numbers(self.payload("importance")["scores"][half][metric])
 
     def accuracy(self, predictions: Predictions) -> dict[str, float]:
         """Norm, head and tail accuracy in percent."""

@@ -201,11 +201,11 @@ def get_or_run(config: RunConfig, step: str, device: str = "auto") -> Record:
 
 def existing(config: RunConfig, step: str) -> Record | None:
     """A usable record, or None where there is none or its options are no longer the same."""
-    path = records.find(config.digest(), step)
-    if path is None:
-        return None
-    record = records.read(path)
-    return record if record["options"] == STEPS[step].options else None
+    for path in records.places(config.digest(), step):  # what is published can be outdated
+        record = records.read(path)
+        if record["options"] == STEPS[step].options:
+            return record
+    return None
 
 
 def _compute(config: RunConfig, step: str, device: str) -> Record:

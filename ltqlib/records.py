@@ -132,14 +132,19 @@ def _checksum_or_none(record: Record) -> str | None:
 
 
 def find(digest: str, step: str) -> Path | None:
-    """Where the record of ``step`` is: published in results/, else cached in runs/, else None.
+    """Where the record of ``step`` is: the first of :func:`places`, or None."""
+    return next(iter(places(digest, step)), None)
+
+
+def places(digest: str, step: str) -> list[Path]:
+    """Where records of ``step`` are: published in results/, then cached in runs/.
 
     ``LTQ_FRESH=1`` leaves the published records out, so that everything is computed again.
     """
-    places = [paths.runs(digest) / f"{step}.json"]
+    paths_of_step = [paths.runs(digest) / f"{step}.json"]
     if os.environ.get("LTQ_FRESH") != "1":
-        places.insert(0, paths.results(digest) / f"{step}.json")
-    return next((path for path in places if path.exists()), None)
+        paths_of_step.insert(0, paths.results(digest) / f"{step}.json")
+    return [path for path in paths_of_step if path.exists()]
 
 
 def digests(folder: Path) -> list[str]:
