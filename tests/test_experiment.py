@@ -12,14 +12,26 @@ import numpy as np
 import pytest
 import torch
 
-from ltqlib import evidence, experiment, metrics, mpq, paths, records, tables
+from ltqlib import (
+    data,
+    evidence,
+    experiment,
+    importance,
+    metrics,
+    models,
+    mpq,
+    paths,
+    records,
+    tables,
+)
 from ltqlib import publish as publishing
 from ltqlib.config import from_profile
 from ltqlib.errors import InputError
 from ltqlib.evidence import Replicates, Run
 from ltqlib.publish import publish
+from ltqlib.quantization import SCHEMES, Bits, quantize_network
 from ltqlib.records import unpack
-from ltqlib.steps import allocating, common, quantizing
+from ltqlib.steps import choosing, common, importances, quantizing
 
 pytestmark = pytest.mark.slow
 
@@ -89,34 +101,98 @@ def test_rankings_of_one_half_do_not_see_the_other(run: Run) -> None:
     assert after["norm"]["select"] == before["norm"]["select"]
 
 
-def test_exact_allocations_hold_their_budget_and_are_found_again(run: Run) -> None:
-    payload, record = run.payload("allocate"), run.record("sensitivity")
-    parameters = {name: cost["parameters"] for name, cost in payload["costs"].items()}
-    halves = {"select": run.select, "report": ~run.select}
-    table = {
-        name: allocating.losses_by_class(record, run.labels.astype(np.int64), half)
-        for name, half in halves.items()
-    }
-    for objective, by_budget in payload["allocations"].items():
-        for budget, found in by_budget.items():
-            for half, widths in found["widths"].items():
-                chosen = dict(zip(parameters, widths, strict=True))
-                assert mpq.average_weight_bits(chosen, parameters) <= float(budget) + 1e-9
-                expected = table[half].predict(chosen)
-                np.testing.assert_allclose(found["expected"][half], expected, atol=1e-3)
-                if objective == "mean":  # no uniform allocation in the budget expects less
-                    uniform = table[half].predict(dict.fromkeys(parameters, int(float(budget))))
-                    assert expected.mean() <= uniform.mean() + 1e-6
-
-
-def test_losses_by_class_are_those_of_the_half(run: Run) -> None:
-    table = allocating.losses_by_class(
-        run.record("sensitivity"), run.labels.astype(np.int64), run.select
+def test_allocations_of_every_method_hold_their_budget(run: Run) -> None:
+    payload, options = run.payload("allocate"), experiment.STEPS["allocate"].options
+    parameters, macs = (
+        {name: cost[what] for name, cost in payload["costs"].items()}
+        for what in ("parameters", "macs")
     )
+    assert set(payload["allocations"]) == set(options["methods"])
+    for method, by_budget in payload["allocations"].items():
+        one_limit = options["methods"][method][0] != "exact"
+        assert len(by_budget) == len(options["budgets"]) - 2 * one_limit
+        for budget, found in by_budget.items():
+            for widths in found["widths"].values():
+                chosen = dict(zip(parameters, widths, strict=True))
+                spent = {
+                    "size": mpq.average_weight_bits(chosen, parameters),
+                    "bops": mpq.average_weight_bits(chosen, macs),
+                }
+                for kind, limit in options["budgets"][budget].items():
+                    assert spent[kind] <= limit + 1e-9
+
+
+def test_the_exact_mean_expects_no_more_loss_than_uniform_widths(run: Run) -> None:
+    for half in ("select", "report"):
+        table = run.losses(half)
+        for budget in ("4.0", "bops 5.0", "both 4.0"):
+            widths = run.payload("allocate")["allocations"]["mean"][budget]["widths"][half]
+            chosen = table.predict(dict(zip(table.layers, widths, strict=True)))
+            uniform = table.predict(dict.fromkeys(table.layers, int(float(budget.split()[-1]))))
+            assert chosen.mean() <= uniform.mean() + 1e-6
+
+
+def test_allocated_predictions_are_those_of_the_quantized_network(run: Run) -> None:
+    parents = {name: run.record(name) for name in ("data", "train", "decouple")}
+    network = common.folded(run.config, parents, "cpu", "crt")
+    dataset = data.load("digits")
+    half = run.payload("allocate")["allocations"]["kl-worst"]["4.5"]["widths"]["select"]
+    bits = dict(zip(run.one_layer(4), map(Bits, half), strict=True))
+    expected = common.predict(quantize_network(network, bits, SCHEMES["w-tensor"]), dataset)
+    found = run.allocated("kl-worst", "4.5")
+    np.testing.assert_array_equal(found[~run.select], expected[~run.select])
+    null = [run.null(number, "4.5") for number in range(2)]
+    assert (null[0] == run.predictions("crt")).mean() < 1
+
+
+def test_losses_are_those_of_the_half(run: Run) -> None:
+    table = run.losses("select")
     labels, half = run.labels[run.select], run.select
     before = metrics.per_class_accuracy(run.predictions("crt")[half], labels, 10)
     after = metrics.per_class_accuracy(run.one_layer(3)["L5"][half], labels, 10)
     np.testing.assert_allclose(table.losses[:, 4, table.widths.index(3)], before - after, atol=0.5)
+    used = choosing.accuracy_drops(
+        run.record("sensitivity"), run.labels.astype(np.int64), run.select
+    )
+    np.testing.assert_array_equal(used.losses, table.losses)
+
+
+def test_importance_sees_one_half_and_agrees_with_the_network(run: Run) -> None:
+    """The loss increase by torch's cross-entropy; FIT from its two factors; shapes."""
+    parents = {name: run.record(name) for name in ("data", "train", "decouple")}
+    network = common.folded(run.config, parents, "cpu", "crt")
+    dataset = data.load("digits")
+    sample = importances._balanced(dataset.test_images, dataset.test_labels, run.select, 100)
+    quantized = quantize_network(network, {"L3": Bits(4)}, SCHEMES["w-tensor"])
+    labels = torch.from_numpy(sample[1])
+    before, after = (
+        torch.nn.functional.cross_entropy(
+            torch.from_numpy(models.predict_logits(net, sample[0])), labels, reduction="none"
+        )
+        for net in (network, quantized)
+    )
+    found = run.importance("loss", "select")
+    assert found.shape == (10, 16, 6)
+    for label in range(10):
+        expected = (after - before)[labels == label].mean().item()
+        assert found[label, 2, 3] == pytest.approx(expected, abs=1e-4)
+    noise = importance.squared_noise(network, [4], SCHEMES["w-tensor"], ["L3"])[0, 0]
+    share = noise / network.backbone.L3.layer.weight.numel()  # type: ignore[union-attr]
+    fisher, fit = run.importance("fisher", "report"), run.importance("fit", "report")
+    np.testing.assert_allclose(fit[:, 2, 3], fisher[:, 2] * share, rtol=1e-3)
+    assert run.importance("eigenvalue", "select").shape == (16,)
+    assert (run.importance("kl", "report") > -1e-6).all()
+
+
+def test_a_balanced_sample_lies_in_its_half() -> None:
+    labels = np.repeat(np.arange(3), 20)
+    images = np.arange(60, dtype=np.uint8)[:, None, None, None]
+    half = np.arange(60) % 2 == 0
+    pixels, truth = importances._balanced(images, labels, half, 4)
+    assert np.bincount(truth).tolist() == [4, 4, 4]
+    assert half[pixels[:, 0, 0, 0]].all()
+    fewer, _ = importances._balanced(images, labels, half, 2)
+    assert set(fewer.ravel().tolist()) <= set(pixels.ravel().tolist())
 
 
 def test_cross_fit_takes_each_half_from_the_other_choice() -> None:
@@ -228,6 +304,19 @@ def test_weights_that_are_not_those_of_the_record_are_not_published(run: Run) ->
             publish("smoke", weights=True)
     finally:
         path.write_bytes(content)
+
+
+def test_a_newer_record_is_found_behind_an_outdated_published_one(run: Run) -> None:
+    record = run.record("ptq")
+    path = paths.results(run.config.digest()) / "ptq.json"
+    kept = path.read_bytes() if path.exists() else None
+    records.write(path, {**record, "options": {"bits": [7]}})
+    try:
+        found = experiment.existing(run.config, "ptq")
+        assert found is not None
+        assert found["options"] == experiment.STEPS["ptq"].options
+    finally:
+        path.unlink() if kept is None else path.write_bytes(kept)
 
 
 def test_a_record_with_other_options_is_not_used(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Records: what is written comes back, and what is damaged is refused."""
 
 import errno
+import json
 import multiprocessing
 import os
 import time
@@ -213,3 +214,13 @@ def test_what_cannot_be_packed_is_refused():
         records.pack_indices([5, 3])
     with pytest.raises(ValueError, match="integers"):
         records.pack([3.7])
+
+
+def test_numbers_come_back_to_five_digits_in_their_shape() -> None:
+    values = np.array([[1.0, -2.345678e-7, np.inf], [0.0, 123456.7, 1 / 3]])
+    packed = json.loads(json.dumps(records.pack_numbers(values)))
+    found = records.unpack_numbers(packed)
+    assert found.shape == (2, 3)
+    np.testing.assert_allclose(found, values, rtol=1e-4)
+    assert packed["values"].split()[1] == "-2.3457e-07"
+    assert records.unpack_numbers(records.pack_numbers(3.0)) == 3.0
