@@ -5,7 +5,7 @@ configuration that differ in the seed alone, all tested on the same images.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -126,7 +126,17 @@ class Run:
 
     def losses(self, half: str) -> Sensitivity:
         """Points that each class loses with one layer quantized, on the images of a half."""
-        mask = {"select": self.select, "report": ~self.select}[half]
+        if half not in self._losses:
+            self._losses[half] = self._losses_of(
+                {"select": self.select, "report": ~self.select}[half]
+            )
+        return self._losses[half]
+
+    @cached_property
+    def _losses(self) -> dict[str, Sensitivity]:
+        return {}
+
+    def _losses_of(self, mask: npt.NDArray[np.bool_]) -> Sensitivity:
         widths = experiment.STEPS["sensitivity"].options["bits"]
         at = {bits: self.one_layer(bits) for bits in widths}
         changed = {
@@ -234,6 +244,15 @@ def open_replicates(
 def open_grid(profile: str, factors: tuple[float, ...] = FACTORS) -> dict[float, Replicates]:
     """The replicates of each imbalance factor."""
     return {factor: open_replicates(profile, factor) for factor in factors}
+
+
+def measured(grid: Mapping[float, Replicates], step: str) -> dict[float, Replicates]:
+    """The factors that have records of a step, each with the runs that have one."""
+    return {
+        factor: replicates.with_step(step)
+        for factor, replicates in grid.items()
+        if any(run.has(step) for run in replicates.runs)
+    }
 
 
 def open_orders(profile: str, imbalance_factor: float, step: str) -> dict[str, Replicates]:

@@ -18,7 +18,10 @@ from ltqlib.plots.accuracy import (
 from ltqlib.plots.evidence import claims_forest, decomposition, over_frequency
 from ltqlib.plots.layers import (
     against_random,
+    agreement_dots,
+    changes_by_method,
     expected_and_found,
+    metric_ranks,
     rank_changes,
     sensitivity_bars,
 )
@@ -26,7 +29,9 @@ from ltqlib.plots.layers import (
 __all__ = [
     "accuracy_over_imbalance",
     "against_random",
+    "agreement_dots",
     "bits_curve",
+    "changes_by_method",
     "claims_forest",
     "class_accuracy",
     "class_counts",
@@ -36,6 +41,7 @@ __all__ = [
     "extra_by_factor",
     "extra_by_seed",
     "loss_heatmap",
+    "metric_ranks",
     "over_frequency",
     "rank_changes",
     "sensitivity_bars",

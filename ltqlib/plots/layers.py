@@ -5,10 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ltqlib.plots.marks import COLORS
-from ltqlib.style import BODY, INK, NORM, TAIL, new_figure
+from ltqlib.plots.marks import COLORS, MARKERS, NAMES
+from ltqlib.style import BODY, HEAD, INK, NORM, SMALL, TAIL, new_figure
 
 
 def rank_changes(ranks: pd.DataFrame, top: int = 9) -> Figure:
@@ -91,4 +92,103 @@ def expected_and_found(table: pd.DataFrame) -> Figure:
     panels[0].set_ylabel("loss found (points)")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2)
+    return figure
+
+
+FACTOR_MARKS = (("o", HEAD), ("s", NORM), ("D", TAIL))  # of each imbalance factor
+
+
+def changes_by_method(table: pd.DataFrame, low: float = -25.0) -> Figure:
+    """Change of the tail and of the worst class against float, by method and imbalance factor.
+
+    Args:
+        table: a row a ``factor``, ``method`` and ``group`` (tail, worst): ``change``, ``low``,
+            ``high`` in points.
+        low: changes below it, in points, are drawn as arrows at the edge.
+    """
+    methods = list(dict.fromkeys(table["method"]))[::-1]
+    factors = sorted(table["factor"].unique(), reverse=True)
+    figure = new_figure(0.36 * len(methods) + 1.2)
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, group, title in zip(panels, ("tail", "worst"), ("tail", "worst class"), strict=True):
+        shifts = 0.26 * (np.arange(len(factors))[::-1] - (len(factors) - 1) / 2)
+        for (mark, color), shift, factor in zip(FACTOR_MARKS, shifts, factors, strict=False):
+            rows = table[(table["factor"] == factor) & (table["group"] == group)]
+            places = np.array([methods.index(name) for name in rows["method"]]) + shift
+            _with_limit(axes, rows, places, low, mark, color, f"IF {factor:g}")
+        axes.axvline(0, color=INK, lw=0.8)
+        axes.set_xlim(low - 1, None)
+        axes.set_title(title)
+        axes.grid(axis="x")
+    panels[0].set_yticks(range(len(methods)), methods)
+    figure.supxlabel("change against float (points)", fontsize=BODY)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    return figure
+
+
+def _with_limit(
+    axes: Axes,
+    rows: pd.DataFrame,
+    places: npt.NDArray,
+    low: float,
+    mark: str,
+    color: str,
+    label: str,
+) -> None:
+    """Marks with intervals; what lies below ``low`` becomes an arrow at the edge."""
+    inside = (rows["change"] >= low).to_numpy()
+    shown = rows[inside]
+    error = [
+        (shown["change"] - shown["low"]).fillna(0),
+        (shown["high"] - shown["change"]).fillna(0),
+    ]
+    axes.errorbar(shown["change"], places[inside], xerr=error, fmt=mark, ms=4, lw=1.2, color=color,
+                  label=label)  # fmt: skip
+    axes.plot(np.full((~inside).sum(), low), places[~inside], "<", ms=5, color=color)
+
+
+def agreement_dots(table: pd.DataFrame) -> Figure:
+    """Rank correlation of every metric with the loss of head, tail and all classes, by metric.
+
+    Columns of ``table``: ``metric``, ``group``, ``correlation``, ``low``, ``high``.
+    """
+    names = list(dict.fromkeys(table["metric"]))[::-1]
+    figure = new_figure(0.36 * len(names) + 1.0)
+    axes = figure.subplots()
+    for shift, group in ((0.22, "norm"), (0.0, "head"), (-0.22, "tail")):
+        rows = table[table["group"] == group]
+        places = np.array([names.index(name) for name in rows["metric"]]) + shift
+        error = [
+            (rows["correlation"] - rows["low"]).fillna(0),
+            (rows["high"] - rows["correlation"]).fillna(0),
+        ]
+        axes.errorbar(rows["correlation"], places, xerr=error, fmt=MARKERS[group], ms=5, lw=1.2,
+                      color=COLORS[group], label=NAMES[group])  # fmt: skip
+    axes.axvline(0, color=INK, lw=0.8)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("Spearman correlation with the accuracy lost")
+    axes.grid(axis="x")
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    return figure
+
+
+def metric_ranks(table: pd.DataFrame) -> Figure:
+    """Ranks of the layers by every metric as shades: dark is most sensitive."""
+    figure = new_figure(0.32 * len(table) + 0.9)
+    axes = figure.subplots()
+    image = axes.imshow(
+        table.to_numpy(), cmap="Blues_r", aspect="auto", vmin=1, vmax=table.shape[1]
+    )
+    for (row, column), rank in np.ndenumerate(table.to_numpy()):
+        dark = rank < 0.4 * table.shape[1]
+        axes.text(column, row, f"{rank:.0f}", ha="center", va="center", fontsize=SMALL,
+                  color="white" if dark else INK)  # fmt: skip
+    axes.axhline(1.5, color="white", lw=3)
+    axes.set_xticks(range(table.shape[1]), list(table.columns))
+    axes.set_yticks(range(len(table)), list(table.index))
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    figure.colorbar(image, ax=axes, label="rank (1: most sensitive)", shrink=0.8)
     return figure
