@@ -49,10 +49,12 @@ def outcomes_of(replicates: Replicates, budget: str) -> dict[str, Outcomes]:
     the allocations from shuffled tables where the record has them.
     """
     options = experiment.STEPS["allocate"].options
+    of_layers = experiment.STEPS["sensitivity"].options
+    model, scheme = of_layers["model"], of_layers["scheme"]
     uniform = int(min(options["budgets"][budget].values()))
     found = {
-        FLOAT: replicates.floating("crt"),
-        f"uniform, {uniform} bits": replicates.quantized("crt", "w-tensor", uniform),
+        FLOAT: replicates.floating(model),
+        f"uniform, {uniform} bits": replicates.quantized(model, scheme, uniform),
     }
     if budget in options["null_budgets"]:
         found[SHUFFLED] = null_outcomes(replicates, budget).mean(0)
@@ -192,7 +194,8 @@ def class_losses(replicates: Replicates, method: str, budget: str) -> pd.DataFra
 def _class_losses(run: Run, method: str, budget: str) -> Iterator[tuple[object, ...]]:
     tables = {half: run.losses(half) for half in ("select", "report")}
     chosen = run.payload("allocate")["allocations"][method][budget]["widths"]
-    predictions, floating = run.allocated(method, budget), run.predictions("crt")
+    predictions = run.allocated(method, budget)
+    floating = run.predictions(experiment.STEPS["sensitivity"].options["model"])
     for half, other in (("select", "report"), ("report", "select")):
         widths = dict(zip(tables[half].layers, chosen[half], strict=True))
         mask = run.select if other == "select" else ~run.select

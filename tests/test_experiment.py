@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from ltqlib import (
+    agreement,
+    comparison,
     data,
     evidence,
     experiment,
@@ -182,6 +185,75 @@ def test_importance_sees_one_half_and_agrees_with_the_network(run: Run) -> None:
     np.testing.assert_allclose(fit[:, 2, 3], fisher[:, 2] * share, rtol=1e-3)
     assert run.importance("eigenvalue", "select").shape == (16,)
     assert (run.importance("kl", "report") > -1e-6).all()
+
+
+def test_class_losses_add_up_to_the_accuracies_and_the_table(run: Run) -> None:
+    losses = comparison.class_losses(Replicates((run,)), "worst", "4.5")
+    assert len(losses) == 2 * 10
+    widths = run.payload("allocate")["allocations"]["worst"]["4.5"]["widths"]["select"]
+    table = {half: run.losses(half) for half in ("select", "report")}
+    named = dict(zip(table["select"].layers, widths, strict=True))
+    mine = losses[losses["half"] == "select"]
+    np.testing.assert_allclose(mine["expected"], table["select"].predict(named))
+    np.testing.assert_allclose(mine["elsewhere"], table["report"].predict(named))
+    before, after = (
+        metrics.per_class_accuracy(p[~run.select], run.labels[~run.select], 10)
+        for p in (run.predictions("crt"), run.allocated("worst", "4.5"))
+    )
+    np.testing.assert_allclose(mine["found"], before - after)
+    limits = comparison.limits_table(Replicates((run,)), "4.5", ["worst"])
+    tail = losses[losses["group"] == "tail"]["found"].mean()
+    assert limits.loc["exact, minimax", ("tail", "found")] == pytest.approx(tail)
+    most = losses.groupby("half")["found"].max().mean()
+    assert limits.loc["exact, minimax", ("class that loses most", "found")] == pytest.approx(most)
+
+
+def test_comparisons_are_differences_of_accuracies(run: Run) -> None:
+    replicates = Replicates((run,))
+    changes = comparison.changes_table({0.1: replicates}, "4.5").set_index(["method", "group"])
+    floating = run.class_accuracy(run.predictions("crt"))
+    tail = run.groups["tail"]
+    for method, name in comparison.METHODS.items():
+        mine = run.class_accuracy(run.allocated(method, "4.5"))
+        assert changes.loc[(name, "tail"), "change"] == pytest.approx(
+            (mine - floating)[tail].mean()
+        )
+        worst = mine.min() - floating.min()
+        assert changes.loc[(name, "worst"), "change"] == pytest.approx(worst)
+    table = comparison.comparison_table(replicates, "both 4.0")
+    assert "uniform, 4 bits" in table.index
+    assert comparison.METHODS["greedy-mean"] not in table.index
+    assert comparison.SHUFFLED in comparison.comparison_table(replicates, "bops 4.5").index
+    target = comparison.target_table(replicates, "4.5", ["worst"])
+    assert target.shape == (8, 1)
+
+
+def test_agreement_compares_one_half_with_the_other(run: Run) -> None:
+    lost = {
+        half: run.losses(half).losses[run.groups["tail"]].mean(0)[:, 4] for half in agreement.OTHER
+    }
+    own = stats.spearmanr(lost["select"], lost["report"]).statistic
+    assert agreement.correlation(run, "drop", "tail", [3]) == pytest.approx(own)
+    noise = run.importance("sqnr", "select")[:, 4]
+    expected = [stats.spearmanr(-noise, values).statistic for values in lost.values()]
+    assert agreement.correlation(run, "sqnr", "tail", [3]) == pytest.approx(np.mean(expected))
+    replicates = Replicates((run,))
+    table = agreement.agreement_table(replicates, [3])
+    assert len(table) == 3 * len(agreement.METRICS)
+    assert len(agreement.agreement_table(replicates, agreement.PAIRS)) == 3 * 9
+    gains = agreement.own_classes_table(replicates, [3]).set_index("metric")["gain"]
+    kept = table.set_index(["metric", "group"])["correlation"]
+    of_all = agreement.correlation(run, "kl", "tail", [3], scored_on="norm")
+    assert gains["KL divergence"] == pytest.approx(kept["KL divergence", "tail"] - of_all)
+    ranks = agreement.rank_table(replicates, 3)
+    np.testing.assert_allclose(ranks.sum(axis=1), 16 * 17 / 2)
+    assert list(ranks.index[:2]) == ["overall drop", "tail drop"]
+
+
+def test_only_factors_with_a_record_are_opened(run: Run) -> None:
+    other = Replicates((Run(dataclasses.replace(run.config, imbalance_factor=0.5)),))
+    found = evidence.measured({0.1: Replicates((run,)), 0.5: other}, "allocate")
+    assert list(found) == [0.1]
 
 
 def test_a_balanced_sample_lies_in_its_half() -> None:

@@ -135,6 +135,38 @@ def test_parts_of_a_difference_are_drawn_with_their_intervals() -> None:
     assert render(figure) > 5_000
 
 
+def test_methods_are_drawn_at_every_factor_and_large_losses_at_the_edge() -> None:
+    rows = [
+        (factor, method, group, change, change - 1, change + 1)
+        for factor in (0.1, 0.01)
+        for method, change in (("one", 2.0), ("two", -57.0))
+        for group in ("norm", "tail", "worst")
+    ]
+    table = pd.DataFrame(rows, columns=["factor", "method", "group", "change", "low", "high"])
+    figure = plots.changes_by_method(table)
+    drawn = [list(c.lines[0].get_xdata()) for c in figure.axes[0].containers]  # type: ignore[attr-defined]
+    assert drawn == [[2.0], [2.0]]
+    arrows = [line for line in figure.axes[0].lines if line.get_marker() == "<"]
+    assert [list(line.get_xdata()) for line in arrows] == [[-25.0], [-25.0]]
+    assert render(figure) > 5_000
+
+
+def test_agreement_is_drawn_by_group_also_without_intervals() -> None:
+    rows = [("one", group, 0.5, np.nan, np.nan) for group in evidence.GROUPS]
+    table = pd.DataFrame(rows, columns=["metric", "group", "correlation", "low", "high"])
+    figure = plots.agreement_dots(table)
+    drawn = [list(c.lines[0].get_xdata()) for c in figure.axes[0].containers]  # type: ignore[attr-defined]
+    assert drawn == [[0.5]] * 3
+    assert render(figure) > 5_000
+
+
+def test_ranks_are_written_into_their_cells() -> None:
+    ranks = pd.DataFrame([[1.0, 2.0], [2.0, 1.0]], index=["a", "b"], columns=["L1", "L2"])
+    figure = plots.metric_ranks(ranks)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1", "2", "2", "1"]
+    assert render(figure) > 5_000
+
+
 @pytest.mark.parametrize(
     "name",
     ["methods_and_applications", "long_tail", "decoupling", "uniform_grid", "layer_sensitivity"],
