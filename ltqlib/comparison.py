@@ -124,6 +124,20 @@ def comparison_table(replicates: Replicates, budget: str) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
+def changes_in_words(replicates: Replicates, budgets: Mapping[str, str]) -> pd.DataFrame:
+    """Changes against float under some budgets, ``{budget: title}``, side by side as words."""
+    columns = {}
+    for budget, title in budgets.items():
+        outcomes = outcomes_of(replicates, budget)
+        for group, short in (("norm", "overall"), ("tail", "tail"), ("worst", "worst class")):
+            columns[(title, short)] = {
+                name: in_words(change(replicates, outcomes[FLOAT], mine, group))
+                for name, mine in outcomes.items()
+                if name != FLOAT
+            }
+    return pd.DataFrame(columns).fillna("")
+
+
 def changes_table(grid: Mapping[float, Replicates], budget: str) -> pd.DataFrame:
     """Change against float by imbalance factor, method and group (norm, head, tail, worst)."""
     rows = []

@@ -224,6 +224,10 @@ def test_comparisons_are_differences_of_accuracies(run: Run) -> None:
     assert "uniform, 4 bits" in table.index
     assert comparison.METHODS["greedy-mean"] not in table.index
     assert comparison.SHUFFLED in comparison.comparison_table(replicates, "bops 4.5").index
+    side_by_side = comparison.changes_in_words(replicates, {"4.5": "one", "both 4.5": "two"})
+    value = changes.loc[("exact, minimax", "worst"), "change"]
+    assert side_by_side.loc["exact, minimax", ("one", "worst class")] == f"{value:+.1f}"
+    assert side_by_side.loc[comparison.METHODS["ranking-tail"], ("two", "tail")] == ""
     target = comparison.target_table(replicates, "4.5", ["worst"])
     assert target.shape == (8, 1)
 
