@@ -213,3 +213,23 @@ def test_what_cannot_be_packed_is_refused():
         records.pack_indices([5, 3])
     with pytest.raises(ValueError, match="integers"):
         records.pack([3.7])
+
+
+@given(st.lists(st.integers(0, 65_535)))
+def test_an_array_of_integers_comes_back(values):
+    text = records.pack_array(values, "<u2")
+    assert records.unpack_array(text, "<u2").tolist() == values
+
+
+@given(st.lists(st.floats(width=16, allow_nan=False, allow_infinity=False)))
+def test_an_array_of_numbers_comes_back(values):
+    text = records.pack_array(values, "<f2")
+    assert records.unpack_array(text, "<f2").tolist() == values
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"), [([-1], "<u2"), ([70_000], "<u2"), ([1e5], "<f2"), ([np.nan], "<f2")]
+)
+def test_a_number_that_does_not_fit_is_refused(values, dtype):
+    with pytest.raises(ValueError, match="does not fit"):
+        records.pack_array(values, dtype)

@@ -2,6 +2,7 @@
 
 from ltqlib.steps.allocating import allocate
 from ltqlib.steps.common import device_words
+from ltqlib.steps.pairing import pairs
 from ltqlib.steps.quantizing import mpq, ptq, schemes, sensitivity
 from ltqlib.steps.training import data, decouple, train
 
@@ -11,6 +12,7 @@ __all__ = [
     "decouple",
     "device_words",
     "mpq",
+    "pairs",
     "ptq",
     "schemes",
     "sensitivity",
