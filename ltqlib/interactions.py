@@ -17,7 +17,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+from scipy import special, stats
 
+from ltqlib import metrics
 from ltqlib.errors import InputError
 from ltqlib.records import unpack_array
 
@@ -123,3 +126,125 @@ class Pairs:
             singles.reshape(len(layers), len(widths), *cells),
             interactions.reshape(-1, *by_width, *cells), variances.reshape(-1, *by_width, *cells),
         )  # fmt: skip
+
+
+HALVES = ("select", "report")
+
+
+def pair_table(pairs: Pairs, members: Sequence[int]) -> pd.DataFrame:
+    """One row a pair of layers and of widths, for a group of classes, equally weighted.
+
+    Columns: ``first``, ``second`` (layers), ``bits_first``, ``bits_second``, ``distance`` (layers
+    from one to the other); ``one`` and ``other``, what each loses alone; ``interaction`` and its
+    standard error ``error`` over images; ``both``, what the pair loses. Losses also by half, as
+    ``one_select``, ``one_report`` and so on. Units of ``pairs``.
+    """
+    first, second = partners(len(pairs.layers), len(pairs.widths))
+    at = [part // len(pairs.widths) for part in (first, second)]
+    names = np.array(pairs.layers)
+    bits = [np.array(pairs.widths)[part % len(pairs.widths)] for part in (first, second)]
+    cells = pairs.floating.shape
+    singles = pairs.singles.reshape(-1, *cells)[:, members].mean(1)  # (singles, halves)
+    found = pairs.interactions.reshape(-1, *cells)[:, members].mean(1)
+    variances = pairs.variances.reshape(-1, *cells)[:, members].sum(1) / len(members) ** 2
+    columns = {"one": singles[first], "other": singles[second], "interaction": found}
+    columns["both"] = columns["one"] + columns["other"] + found
+    table = pd.DataFrame(
+        {"first": names[at[0]], "second": names[at[1]], "distance": at[1] - at[0],
+         "bits_first": bits[0], "bits_second": bits[1]}
+    )  # fmt: skip
+    for name, values in columns.items():
+        table[name] = values.mean(1)
+        for number, half in enumerate(HALVES):
+            table[f"{name}_{half}"] = values[:, number]
+    return table.assign(error=np.sqrt(variances.sum(1)) / 2)
+
+
+def tested(table: pd.DataFrame) -> pd.DataFrame:
+    """With the columns ``p`` (two-sided, of "they add up") and ``holm``, adjusted over all rows."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.where(table["interaction"] == 0, 0, table["interaction"].abs() / table["error"])
+    p = 2 * special.ndtr(-z)
+    return table.assign(p=p, holm=metrics.holm(p.tolist()))
+
+
+def reliability(table: pd.DataFrame) -> float:
+    """Correlation of the interactions as the two halves of the images measure them."""
+    return float(np.corrcoef(table["interaction_select"], table["interaction_report"])[0, 1])
+
+
+def additivity(table: pd.DataFrame) -> dict[str, float]:
+    """How much of what pairs lose the sum of the single losses explains.
+
+    ``share``: 1 - mean(e^2) / var(both). Sampled images alone make e^2 larger than it is; the
+    product of the two halves' values, whose noise is independent, does not: ``true_share`` is
+    1 - mean(e_select e_report) / cov(both_select, both_report), and ``true_size`` the root of the
+    mean interaction squared, likewise (0 where noise makes the product negative).
+    """
+    square = float((table["interaction_select"] * table["interaction_report"]).mean())
+    spread = float(np.cov(table["both_select"], table["both_report"])[0, 1])
+    return {
+        "share": 1 - float((table["interaction"] ** 2).mean() / table["both"].var()),
+        "true_share": 1 - square / spread,
+        "true_size": float(np.sqrt(max(square, 0.0))),
+        "spearman": _spearman(table["one"] + table["other"], table["both"]),
+    }
+
+
+def _spearman(first: pd.Series, second: pd.Series) -> float:
+    return metrics.spearman(first.tolist(), second.tolist())
+
+
+def saturation(table: pd.DataFrame) -> dict[str, float]:
+    """Rank correlations of the interactions with what the layers lose alone, and their distance.
+
+    A single loss and an interaction on the same images share their noise, with opposite signs:
+    one half's losses are therefore held against the other half's interactions, both ways.
+    """
+    found: dict[str, list[float]] = {"sum": [], "product": [], "distance": []}
+    for one, other in (HALVES, HALVES[::-1]):
+        first, second = table[f"one_{one}"], table[f"other_{one}"]
+        outcome = table[f"interaction_{other}"]
+        found["sum"].append(_spearman(first + second, outcome))
+        found["product"].append(_spearman(first * second, outcome))
+        found["distance"].append(_spearman(table["distance"], outcome))
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def rules(table: pd.DataFrame, room: float) -> dict[str, float]:
+    """Error, root mean square, of rules that predict pairs from singles of the other half.
+
+    ``sum``; ``survival``, where each layer leaves a share of what is right, ``x + y - x y / room``;
+    and ``largest``, where the smaller loss is hidden by the larger.
+
+    Args:
+        room: accuracy of the float model in points, all that can be lost.
+    """
+    errors: dict[str, list[pd.Series]] = {}
+    for one, other in (HALVES, HALVES[::-1]):
+        x, y, both = table[f"one_{one}"], table[f"other_{one}"], table[f"both_{other}"]
+        predicted = {"sum": x + y, "survival": x + y - x * y / room, "largest": np.maximum(x, y)}
+        for name, values in predicted.items():
+            errors.setdefault(name, []).append((both - values) ** 2)
+    return {name: float(np.sqrt(np.mean(values))) for name, values in errors.items()}
+
+
+def mean_interaction(
+    pairs: Pairs, weights: npt.ArrayLike, chosen: npt.ArrayLike | None = None, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Mean over pairs of a weighted sum over classes, and its interval over test images.
+
+    Pairs share images, so their errors are not independent. The two halves are: for each class
+    half their difference, squared, estimates the variance of the mean, with a degree of freedom.
+
+    Args:
+        weights: of the classes, (classes,), as :func:`ltqlib.crossed.class_weights` gives them.
+        chosen: which pairs, a mask (layer pairs, widths, widths); all by default.
+    """
+    factors = np.asarray(weights, dtype=float)
+    mask = np.ones(pairs.interactions.shape[:3], bool) if chosen is None else np.asarray(chosen)
+    by_cell = pairs.interactions[mask].mean(0)  # (classes, halves)
+    value = float(factors @ by_cell.mean(1))
+    error = np.sqrt(np.sum((factors * (by_cell[:, 0] - by_cell[:, 1]) / 2) ** 2))
+    half = float(stats.t.ppf((1 + level) / 2, np.count_nonzero(factors)) * error)
+    return value, value - half, value + half

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 import torch
 
@@ -119,3 +120,128 @@ def test_the_loss_is_measured_on_the_images_asked_for(small: tuple) -> None:
 def test_the_first_images_of_each_class_and_half() -> None:
     cells = np.array([0, 1, 0, 0, 1, 2])
     assert pairing.first_of_each(cells, 2).tolist() == [0, 1, 2, 4, 5]
+
+
+def simulated(seed: int, strength: float, noise: float, layers: int = 8) -> Pairs:
+    """Interactions of known size, the two halves measured with independent noise."""
+    generator = np.random.default_rng(seed)
+    pairs = layers * (layers - 1) // 2
+    singles = generator.exponential(size=(layers, 3, 10, 1)) * np.array([0.5, 1, 4])[:, None, None]
+    truth = strength * generator.normal(size=(pairs, 3, 3, 1, 1))
+    shape = (pairs, 3, 3, 10, 2)
+    return Pairs(
+        tuple(f"L{n + 1}" for n in range(layers)),
+        (5, 4, 3),
+        np.full((10, 2), 30.0),
+        np.broadcast_to(singles, (layers, 3, 10, 2)),
+        truth + noise * generator.normal(size=shape),
+        np.full(shape, noise**2),
+    )
+
+
+def test_the_table_names_each_pair_and_averages_its_classes() -> None:
+    pairs = simulated(0, 1.0, 0.5)
+    table = interactions.pair_table(pairs, [1, 4])
+    assert len(table) == 28 * 9
+    for number, ((i, j), a, b) in enumerate(
+        itertools.product(itertools.combinations(range(8), 2), range(3), range(3))
+    ):
+        row = table.iloc[number]
+        assert (row["first"], row["second"]) == (f"L{i + 1}", f"L{j + 1}")
+        assert (row["bits_first"], row["bits_second"]) == ((5, 4, 3)[a], (5, 4, 3)[b])
+        assert row["distance"] == j - i
+        where = number // 9, a, b
+        assert row["interaction"] == pytest.approx(pairs.interactions[where][[1, 4]].mean())
+        alone = pairs.singles[i, a, [1, 4], 1].mean() + pairs.singles[j, b, [1, 4], 1].mean()
+        found = pairs.interactions[where][[1, 4], 1].mean()
+        assert row["both_report"] == pytest.approx(alone + found)
+    assert table["error"].to_numpy() == pytest.approx(0.25)  # 0.5 over four cells
+
+
+def test_noise_alone_is_rarely_called_an_interaction() -> None:
+    """Holm holds the chance of a single false alarm at 5 %; plain p-values are uniform."""
+    alarms, p = 0, []
+    for seed in range(60):
+        table = interactions.tested(
+            interactions.pair_table(simulated(seed, 0.0, 1.0), list(range(4)))
+        )
+        alarms += bool((table["holm"] < 0.05).any())
+        p.append((table["p"] < 0.05).mean())
+    assert alarms <= 8
+    assert np.mean(p) == pytest.approx(0.05, abs=0.01)
+
+
+def test_large_interactions_are_found_and_holm_is_the_adjustment() -> None:
+    table = interactions.tested(interactions.pair_table(simulated(1, 5.0, 1.0), list(range(4))))
+    assert (table["holm"] < 0.05).mean() > 0.5
+    order = np.sort(table["p"])
+    assert table["holm"].min() == pytest.approx(min(1.0, len(order) * order[0]))
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5, 2.0])
+def test_the_true_share_does_not_take_noise_for_interaction(strength: float) -> None:
+    noisy, clean = (
+        interactions.additivity(
+            interactions.pair_table(simulated(2, strength, noise, layers=16), [0, 1, 2])
+        )
+        for noise in (3.0, 0.0)
+    )
+    assert noisy["true_share"] == pytest.approx(clean["share"], abs=0.05)
+    assert noisy["share"] < clean["share"] - 0.05
+    assert clean["true_size"] == pytest.approx(strength, abs=0.2)
+
+
+def test_reliability_is_the_share_of_truth_in_a_half() -> None:
+    table = interactions.pair_table(simulated(3, 1.0, 2.0), [0, 1, 2, 3])
+    assert interactions.reliability(table) == pytest.approx(0.5, abs=0.08)  # 1 / (1 + 2^2 / 4)
+
+
+def test_a_loss_that_cannot_be_lost_twice_is_a_survival() -> None:
+    """Interactions of exactly -x y / room: the rule finds them, and they fall with the product."""
+    pairs = simulated(4, 0.0, 0.0)
+    first, second = interactions.partners(8, 3)
+    singles = pairs.singles.reshape(-1, 10, 2).mean(1, keepdims=True)
+    product = -singles[first] * singles[second] / 70
+    exact = np.broadcast_to(product.reshape(28, 3, 3, 1, 2), pairs.interactions.shape)
+    table = interactions.pair_table(
+        Pairs(pairs.layers, pairs.widths, pairs.floating, pairs.singles, exact, pairs.variances),
+        list(range(10)),
+    )
+    errors = interactions.rules(table, 70.0)
+    assert errors["survival"] == pytest.approx(0, abs=1e-9)
+    assert errors["survival"] < errors["sum"] < errors["largest"]
+    assert interactions.saturation(table)["product"] == pytest.approx(-1)
+
+
+def test_noise_shared_by_singles_and_interactions_is_no_saturation() -> None:
+    """A single's noise enters the interaction with the opposite sign, within a half alone."""
+    generator = np.random.default_rng(5)
+    pairs = simulated(5, 0.0, 0.0, layers=16)
+    noise = generator.normal(size=pairs.singles.shape)
+    first, second = interactions.partners(16, 3)
+    flat = noise.reshape(-1, 10, 2)
+    shared = -(flat[first] + flat[second]).reshape(pairs.interactions.shape)
+    noisy = Pairs(pairs.layers, pairs.widths, pairs.floating, noise, shared, pairs.variances)
+    table = interactions.pair_table(noisy, list(range(10)))
+    assert abs(interactions.saturation(table)["sum"]) < 0.35
+    within = pd.Series.corr(
+        table["one_select"] + table["other_select"], table["interaction_select"]
+    )
+    assert within == pytest.approx(-1)
+
+
+def test_the_interval_of_a_mean_covers_it() -> None:
+    """Halves whose errors are shared by all pairs: 95 % of intervals hold the truth."""
+    generator = np.random.default_rng(6)
+    held = 0
+    pairs = simulated(6, 0.0, 0.0)
+    weights = [0.25] * 4 + [0.0] * 6
+    for _ in range(400):
+        common = generator.normal(size=(10, 2))
+        shifted = Pairs(
+            pairs.layers, pairs.widths, pairs.floating, pairs.singles,
+            np.broadcast_to(1.5 + common, pairs.interactions.shape), pairs.variances,
+        )  # fmt: skip
+        _, low, high = interactions.mean_interaction(shifted, weights)
+        held += low < 1.5 < high
+    assert 0.92 < held / 400 < 0.98
