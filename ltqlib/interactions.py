@@ -22,6 +22,7 @@ from scipy import special, stats
 
 from ltqlib import metrics
 from ltqlib.errors import InputError
+from ltqlib.mpq import Quadratic, Sensitivity
 from ltqlib.records import unpack_array
 
 FLOAT = 32  # the width of a layer that is not quantized
@@ -126,6 +127,26 @@ class Pairs:
             singles.reshape(len(layers), len(widths), *cells),
             interactions.reshape(-1, *by_width, *cells), variances.reshape(-1, *by_width, *cells),
         )  # fmt: skip
+
+    def model(self, half: int, free: int, shrunk: bool = False) -> Quadratic:
+        """The quadratic model as one half of the images measures it (0 selects, 1 reports).
+
+        Args:
+            free: a width that is taken to cost nothing, alone or in a pair.
+            shrunk: interactions times the share of their mean square that is no noise of the
+                images, for each class and pair of widths (the empirical Bayes estimate).
+        """
+        found = self.interactions[..., half]
+        if shrunk:
+            square, noise = (found**2).mean(0), self.variances[..., half].mean(0)
+            found = found * np.clip(1 - noise / np.where(square > 0, square, 1), 0, 1)
+        layers, widths, classes = self.singles.shape[:3]
+        singles = np.zeros((classes, layers, 1 + widths))
+        singles[..., 1:] = np.moveaxis(self.singles[..., half], 2, 0)
+        both = np.zeros((classes, len(found), 1 + widths, 1 + widths))
+        both[..., 1:, 1:] = np.moveaxis(found, 3, 0)
+        names = tuple(str(label) for label in range(classes))
+        return Quadratic(Sensitivity(singles, self.layers, (free, *self.widths), names), both)
 
 
 HALVES = ("select", "report")

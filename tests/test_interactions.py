@@ -245,3 +245,28 @@ def test_the_interval_of_a_mean_covers_it() -> None:
         _, low, high = interactions.mean_interaction(shifted, weights)
         held += low < 1.5 < high
     assert 0.92 < held / 400 < 0.98
+
+
+def test_the_model_of_a_half_predicts_what_that_half_measured() -> None:
+    pairs = simulated(7, 1.0, 0.5)
+    for half in (0, 1):
+        model = pairs.model(half, 6)
+        widths = np.full((2, 8), 6)
+        widths[1, [2, 5]] = 4, 3
+        free, pair = model.losses(widths)
+        number = list(itertools.combinations(range(8), 2)).index((2, 5))
+        assert (free == 0).all()
+        np.testing.assert_allclose(
+            pair,
+            pairs.singles[2, 1, :, half]
+            + pairs.singles[5, 2, :, half]
+            + pairs.interactions[number, 1, 2, :, half],
+        )
+
+
+def test_shrinking_takes_out_noise_and_leaves_what_is_there() -> None:
+    noise, truth = simulated(8, 0.0, 1.0, layers=16), simulated(8, 3.0, 0.0, layers=16)
+    assert np.abs(noise.model(0, 6, shrunk=True).interactions).max() < 1.0
+    assert np.abs(noise.model(0, 6).interactions).max() > 3.0
+    kept = truth.model(0, 6, shrunk=True).interactions
+    np.testing.assert_allclose(kept, truth.model(0, 6).interactions)

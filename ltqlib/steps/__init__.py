@@ -2,7 +2,7 @@
 
 from ltqlib.steps.allocating import allocate
 from ltqlib.steps.common import device_words
-from ltqlib.steps.pairing import pairs
+from ltqlib.steps.pairing import pairs, quadratic
 from ltqlib.steps.quantizing import mpq, ptq, schemes, sensitivity
 from ltqlib.steps.training import data, decouple, train
 
@@ -14,6 +14,7 @@ __all__ = [
     "mpq",
     "pairs",
     "ptq",
+    "quadratic",
     "schemes",
     "sensitivity",
     "train",

@@ -1,16 +1,23 @@
-"""The step that rounds pairs of layers: do the losses of two layers add up?"""
+"""The steps on pairs of layers: do losses add up, and does an allocation that knows do better?"""
 
+import functools
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ltqlib import interactions
+from ltqlib import interactions, longtail, mpq
+from ltqlib import models as networks
 from ltqlib.config import RunConfig
+from ltqlib.interactions import HALVES, Pairs
+from ltqlib.mpq import Allocation, Budget, Objective
+from ltqlib.progress import Progress
 from ltqlib.quantization import SCHEMES
-from ltqlib.records import pack_array, unpack
+from ltqlib.records import pack, pack_array, unpack
 from ltqlib.sensitivity import Configurations
-from ltqlib.steps.common import Parents, Payload, checked_dataset, folded
+from ltqlib.steps.common import Parents, Payload, Predictions, checked_dataset, cross_fit, folded
 
 Ints = npt.NDArray[np.int64]
 
@@ -100,3 +107,82 @@ def _by_cell(values: npt.NDArray[Any], cells: Ints) -> npt.NDArray[np.float64]:
     """Sums over the images of each class and half, (models, cells), of ``values`` (models, N)."""
     members = (np.arange(cells.max() + 1) == cells[:, None]).astype(np.float64)
     return np.stack([row @ members for row in values])
+
+
+def quadratic(
+    config: RunConfig,
+    parents: Parents,
+    device: str,
+    *,
+    free: int,
+    objectives: list[str],
+    budgets: list[float],
+) -> Payload:
+    """Exact allocations that know pairs of layers (CLADO's), beside those that add single losses.
+
+    ``allocations[measure][model][objective][budget]`` holds the widths chosen on each half, the
+    class losses that the model expects, and the cross-fitted predictions; measure is ``accuracy``
+    or ``loss``, model is ``sum``, ``pairs`` or ``shrunk`` (see :meth:`Pairs.model`). ``free`` bits
+    a layer are taken to cost nothing.
+    """
+    dataset = checked_dataset(config, parents["data"])
+    record, options = parents["pairs"], parents["pairs"]["options"]
+    network = folded(config, parents, device, options["model"])
+    costs = networks.layer_costs(network, dataset.test_images.shape[1])
+    parameters = {name: cost["parameters"] for name, cost in costs.items()}
+    groups = longtail.head_and_tail(len(dataset.classes), config.class_order)
+    chosen: dict[tuple[str, ...], list[Allocation]] = {}
+    every = list(itertools.product(MEASURES, MODELS, objectives, budgets))
+    with Progress(len(every), f"quadratic {config.label()}") as bar:
+        for measure, model, name, limit in every:
+            budget = Budget.average_weight_bits(parameters, (free, *options["bits"]), limit)
+            wanted = Objective.parse(name, groups)
+            measured = MEASURES[measure](record["payload"], options["bits"])
+            chosen[measure, model, name, str(limit)] = [
+                MODELS[model](measured, half, free, budget, wanted) for half in (0, 1)
+            ]
+            bar.update(1)
+    engine = Configurations(network, SCHEMES[options["scheme"]])
+    select = unpack(parents["data"]["payload"]["select"]).astype(bool)
+    predicted = engine.predict(
+        dataset.test_images,
+        [list(found.widths.values()) for pair in chosen.values() for found in pair],
+        np.tile([~select, select], (len(chosen), 1)),  # each on the half that did not choose
+    ).reshape(len(chosen), 2, -1)
+    allocations: dict[str, Any] = {}
+    for (*path, last), both in zip(chosen, predicted, strict=True):
+        place = functools.reduce(lambda at, key: at.setdefault(key, {}), path, allocations)
+        place[last] = _kept(chosen[*path, last], cross_fit(both[0], both[1], select))
+    return {"costs": costs, "allocations": allocations}
+
+
+def _kept(pair: list[Allocation], predictions: Predictions) -> Payload:
+    """What the record keeps of the allocations chosen on the two halves."""
+    halves = dict(zip(HALVES, pair, strict=True))
+    return {
+        "widths": {half: list(found.widths.values()) for half, found in halves.items()},
+        "expected": {
+            half: [round(float(loss), 5) for loss in found.class_losses]
+            for half, found in halves.items()
+        },
+        "seconds": {half: round(found.seconds, 2) for half, found in halves.items()},
+        "predictions": pack(predictions),
+    }
+
+
+def _sum(measured: Pairs, half: int, free: int, budget: Budget, objective: Objective) -> Allocation:
+    return mpq.allocate(measured.model(half, free).sensitivity, [budget], objective)
+
+
+def _pairs(
+    measured: Pairs, half: int, free: int, budget: Budget, objective: Objective, shrunk: bool
+) -> Allocation:
+    return mpq.allocate_quadratic(measured.model(half, free, shrunk), [budget], objective)
+
+
+MEASURES = {"accuracy": Pairs.of_accuracy, "loss": Pairs.of_loss}
+MODELS: dict[str, Callable[..., Allocation]] = {
+    "sum": _sum,
+    "pairs": functools.partial(_pairs, shrunk=False),
+    "shrunk": functools.partial(_pairs, shrunk=True),
+}
