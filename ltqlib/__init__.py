@@ -7,7 +7,7 @@ from those above them in this list (tests/test_architecture.py holds them to it)
     longtail data models losses train decouple
     metrics crossed identity quantization sensitivity importance mpq
     records interactions provenance steps experiment publish
-    evidence tables claims style plots diagrams
+    evidence tables claims front style plots diagrams
     cli
 """
 
