@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ltqlib import claims, experiment
+from ltqlib import claims, experiment, metrics
 from ltqlib.evidence import Predictions, Replicates, Run
+from ltqlib.interactions import Pairs
 from ltqlib.records import unpack
 
 MEASURES = {"norm": "all classes", "tail": "tail", "worst": "worst class"}
@@ -100,6 +101,54 @@ def _averaged(family: str, name: str, found: list[dict[str, Any]]) -> dict[str, 
         "widths": widths_text(np.mean([one["layers"] for one in found], axis=0)),
         "seeds": len(found),
     }
+
+
+def foreseen(run: Run) -> pd.DataFrame:
+    """What models of single and of paired losses expect of whole allocations, and what was found.
+
+    One row an allocation, half that judges it, model (``sum``, ``pairs``, ``shrunk``; measured on
+    the other half) and group; columns ``expected`` and ``found``, points lost. 8 bits are taken
+    for 6; allocations with 2 bits, which the record ``pairs`` does not have, are left out.
+    """
+    options = experiment.STEPS["pairs"].options
+    free = experiment.STEPS["quadratic"].options["free"]
+    pairs = Pairs.of_accuracy(run.payload("pairs"), options["bits"])
+    models = [
+        {"sum": pairs.model(half, free), "pairs": pairs.model(half, free),
+         "shrunk": pairs.model(half, free, shrunk=True)}
+        for half in (0, 1)
+    ]  # fmt: skip
+    rows = []
+    for point in evaluated(run):
+        widths = np.minimum(point.widths, free)
+        if widths.min() < min(options["bits"]):
+            continue
+        for half, judged in enumerate((~run.select, run.select)):
+            found = _lost(run, point.predictions, judged)
+            chosen = widths[min(half, len(widths) - 1)]
+            for name, model in models[half].items():
+                table = model.sensitivity
+                expected = (
+                    table.predict(dict(zip(table.layers, chosen.tolist(), strict=True)))
+                    if name == "sum"
+                    else model.losses(chosen)[0]
+                )
+                for group, members in run.groups.items():
+                    values = float(expected[members].mean()), float(found[members].mean())
+                    rows.append((point.family, point.name, half, name, group, *values))
+    columns = ["family", "name", "half", "model", "group", "expected", "found"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _lost(
+    run: Run, predictions: Predictions, judged: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """Points lost by each class on some of the images (classes,)."""
+    floating, left = (
+        metrics.per_class_accuracy(each[judged], run.labels[judged], len(run.classes))
+        for each in (run.predictions("crt"), predictions)
+    )
+    return floating - left
 
 
 def widths_text(widths: npt.ArrayLike) -> str:

@@ -1,6 +1,6 @@
 """Do losses of layers add up? Pairs of layers rounded together, against each of the two alone.
 
-The interaction of layers i and j at widths a and b is (Deng et al., 2023, CLADO, equation 5)::
+The interaction of layers i and j at widths a and b is (Deng et al., 2025, CLADO)::
 
     e = L(i at a, j at b) - L(i at a) - L(j at b) + L(none)
 
@@ -195,19 +195,22 @@ def reliability(table: pd.DataFrame) -> float:
 
 
 def additivity(table: pd.DataFrame) -> dict[str, float]:
-    """How much of what pairs lose the sum of the single losses explains.
+    """How much of what distinguishes pairs the sum of the single losses explains.
 
-    ``share``: 1 - mean(e^2) / var(both). Sampled images alone make e^2 larger than it is; the
-    product of the two halves' values, whose noise is independent, does not: ``true_share`` is
-    1 - mean(e_select e_report) / cov(both_select, both_report), and ``true_size`` the root of the
-    mean interaction squared, likewise (0 where noise makes the product negative).
+    ``share``: 1 - var(e) / var(both), over pairs. Sampled images alone make interactions e vary;
+    the covariance of the two halves, whose noise is independent, leaves that out: ``true_share`` is
+    1 - cov(e_select, e_report) / cov(both_select, both_report), and ``true_size`` the standard
+    deviation of the interactions, likewise (0 where noise makes the covariance negative). What
+    all pairs have in common is not in it: see :func:`mean_interaction`.
     """
-    square = float((table["interaction_select"] * table["interaction_report"]).mean())
-    spread = float(np.cov(table["both_select"], table["both_report"])[0, 1])
+
+    def shared(name: str) -> float:
+        return float(np.cov(table[f"{name}_select"], table[f"{name}_report"])[0, 1])
+
     return {
-        "share": 1 - float((table["interaction"] ** 2).mean() / table["both"].var()),
-        "true_share": 1 - square / spread,
-        "true_size": float(np.sqrt(max(square, 0.0))),
+        "share": 1 - float(table["interaction"].var() / table["both"].var()),
+        "true_share": 1 - shared("interaction") / shared("both"),
+        "true_size": float(np.sqrt(max(shared("interaction"), 0.0))),
         "spearman": _spearman(table["one"] + table["other"], table["both"]),
     }
 
@@ -269,3 +272,21 @@ def mean_interaction(
     error = np.sqrt(np.sum((factors * (by_cell[:, 0] - by_cell[:, 1]) / 2) ** 2))
     half = float(stats.t.ppf((1 + level) / 2, np.count_nonzero(factors)) * error)
     return value, value - half, value + half
+
+
+def summary(pairs: Pairs, members: Sequence[int], bits: int | None = None) -> dict[str, float]:
+    """What the pairs of a group of classes say: of all widths, or of both layers at ``bits``.
+
+    ``found`` of ``count`` pairs differ from 0 (Holm, 5 %); with :func:`reliability` and
+    :func:`additivity`.
+    """
+    table = pair_table(pairs, members)
+    if bits is not None:
+        table = table[(table["bits_first"] == bits) & (table["bits_second"] == bits)]
+    holm = tested(table)["holm"]
+    return {
+        "count": len(table),
+        "found": int((holm < 0.05).sum()),
+        "reliability": reliability(table),
+        **additivity(table),
+    }

@@ -17,7 +17,7 @@ from ltqlib.mpq.solver import Allocation, infeasible
 
 @dataclass(frozen=True, eq=False)
 class Quadratic:
-    """The model of CLADO (Deng et al., 2023), for every class.
+    """The model of CLADO (Deng et al., 2025), for every class.
 
     Args:
         sensitivity: losses of each layer alone.
