@@ -236,20 +236,21 @@ def saturation(table: pd.DataFrame) -> dict[str, float]:
 
 
 def rules(table: pd.DataFrame, room: float) -> dict[str, float]:
-    """Error, root mean square, of rules that predict pairs from singles of the other half.
+    """Errors of rules that predict what pairs lose from single losses on the other half.
 
     ``sum``; ``survival``, where each layer leaves a share of what is right, ``x + y - x y / room``;
-    and ``largest``, where the smaller loss is hidden by the larger.
+    and ``largest``, where the smaller loss is hidden by the larger. Standard deviation of the
+    error over pairs: an offset between the halves, which all pairs share, is not counted.
 
     Args:
         room: accuracy of the float model in points, all that can be lost.
     """
-    errors: dict[str, list[pd.Series]] = {}
+    errors: dict[str, list[float]] = {}
     for one, other in (HALVES, HALVES[::-1]):
         x, y, both = table[f"one_{one}"], table[f"other_{one}"], table[f"both_{other}"]
         predicted = {"sum": x + y, "survival": x + y - x * y / room, "largest": np.maximum(x, y)}
         for name, values in predicted.items():
-            errors.setdefault(name, []).append((both - values) ** 2)
+            errors.setdefault(name, []).append(float((both - values).var()))
     return {name: float(np.sqrt(np.mean(values))) for name, values in errors.items()}
 
 
