@@ -50,6 +50,32 @@ def unpack(text: str) -> npt.NDArray[np.uint8]:
     return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8)
 
 
+def pack_array(values: npt.ArrayLike, dtype: str) -> str:
+    """Numbers as ``base64(zlib(bytes))`` text, all first bytes before all second ones, and so on.
+
+    Bytes of one kind are more alike than their neighbours in a number, and pack smaller.
+
+    Args:
+        dtype: little-endian, as NumPy names it, such as ``<u2`` or ``<f2``.
+
+    Raises:
+        ValueError: a value does not fit: an integer outside the range, or a number made infinite.
+    """
+    array = np.asarray(values)
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = array.astype(dtype)
+    kept = np.isfinite(cast) if cast.dtype.kind == "f" else cast == array
+    if not np.all(kept):
+        raise ValueError(f"pack_array: a value does not fit {dtype}")
+    return pack(cast.reshape(-1, 1).view(np.uint8).T)
+
+
+def unpack_array(text: str, dtype: str) -> npt.NDArray:
+    """The array of :func:`pack_array`, flat."""
+    planes = unpack(text).reshape(np.dtype(dtype).itemsize, -1)
+    return np.ascontiguousarray(planes.T).view(dtype)[:, 0]
+
+
 def pack_indices(values: npt.ArrayLike) -> str:
     """Sorted image indices as ``base64(zlib(uint32 little-endian differences))``.
 

@@ -19,6 +19,7 @@ from ltqlib import (
     data,
     evidence,
     experiment,
+    front,
     importance,
     metrics,
     models,
@@ -31,6 +32,7 @@ from ltqlib import publish as publishing
 from ltqlib.config import from_profile
 from ltqlib.errors import InputError
 from ltqlib.evidence import Replicates, Run
+from ltqlib.interactions import Pairs
 from ltqlib.publish import publish
 from ltqlib.quantization import SCHEMES, Bits, quantize_network
 from ltqlib.records import unpack
@@ -49,6 +51,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         experiment.get_or_run(config, "ptq")
         experiment.get_or_run(config, "schemes")
         experiment.get_or_run(config, "allocate")
+        experiment.get_or_run(config, "quadratic")
         yield Run(config)
 
 
@@ -104,6 +107,44 @@ def test_rankings_of_one_half_do_not_see_the_other(run: Run) -> None:
     assert after["norm"]["select"] == before["norm"]["select"]
 
 
+def test_allocations_that_know_pairs_hold_their_budget_and_expect_what_they_measured(
+    run: Run,
+) -> None:
+    payload, widths = run.payload("quadratic"), experiment.STEPS["pairs"].options["bits"]
+    parameters = {name: cost["parameters"] for name, cost in payload["costs"].items()}
+    measured = Pairs.of_accuracy(run.payload("pairs"), widths)
+    for by_model in payload["allocations"].values():
+        for by_objective in by_model.values():
+            for by_budget in by_objective.values():
+                for budget, found in by_budget.items():
+                    for chosen in found["widths"].values():
+                        named = dict(zip(parameters, chosen, strict=True))
+                        assert mpq.average_weight_bits(named, parameters) <= float(budget) + 1e-9
+    for half, name in enumerate(("select", "report")):
+        found = payload["allocations"]["accuracy"]["pairs"]["tail"]["4.0"]
+        expected = measured.model(half, 6).losses(np.array([found["widths"][name]]))[0]
+        np.testing.assert_allclose(found["expected"][name], expected, atol=1e-4)
+        additive = payload["allocations"]["accuracy"]["sum"]["tail"]["4.0"]["widths"][name]
+        of_sum = measured.model(half, 6).losses(np.array([additive]))[0]
+        assert expected[run.groups["tail"]].mean() <= of_sum[run.groups["tail"]].mean() + 1e-4
+
+
+def test_what_models_expect_of_whole_allocations_is_held_against_the_other_half(run: Run) -> None:
+    """A random ranking of the record ``mpq``, by hand."""
+    widths, found = (run.payload("mpq")["random"][3][key] for key in ("widths", "predictions"))
+    measured = Pairs.of_accuracy(run.payload("pairs"), experiment.STEPS["pairs"].options["bits"])
+    four = measured.singles[[n for n, bits in enumerate(widths) if bits == 4], 1]
+    rows = front.foreseen(run).set_index(["family", "name", "half", "model", "group"])
+    for half, judged in enumerate((~run.select, run.select)):
+        row = rows.loc[("random ranking", "random 4, 5.0 bits", half, "sum", "tail")]
+        assert row["expected"] == pytest.approx(four[:, 4:, half].sum(0).mean())
+        lost = 100.0 * (
+            (run.predictions("crt") == run.labels).astype(float) - (unpack(found) == run.labels)
+        )
+        each = [lost[judged & (run.labels == label)].mean() for label in run.groups["tail"]]
+        assert row["found"] == pytest.approx(np.mean(each))
+
+
 def test_allocations_of_every_method_hold_their_budget(run: Run) -> None:
     payload, options = run.payload("allocate"), experiment.STEPS["allocate"].options
     parameters, macs = (
@@ -128,7 +169,7 @@ def test_allocations_of_every_method_hold_their_budget(run: Run) -> None:
 def test_the_exact_mean_expects_no_more_loss_than_uniform_widths(run: Run) -> None:
     for half in ("select", "report"):
         table = run.losses(half)
-        for budget in ("4.0", "bops 5.0", "both 4.0"):
+        for budget in ("4.0", "5.0", "both 4.0"):
             widths = run.payload("allocate")["allocations"]["mean"][budget]["widths"][half]
             chosen = table.predict(dict(zip(table.layers, widths, strict=True)))
             uniform = table.predict(dict.fromkeys(table.layers, int(float(budget.split()[-1]))))

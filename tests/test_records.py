@@ -224,3 +224,23 @@ def test_numbers_come_back_to_five_digits_in_their_shape() -> None:
     np.testing.assert_allclose(found, values, rtol=1e-4)
     assert packed["values"].split()[1] == "-2.3457e-07"
     assert records.unpack_numbers(records.pack_numbers(3.0)) == 3.0
+
+
+@given(st.lists(st.integers(0, 65_535)))
+def test_an_array_of_integers_comes_back(values):
+    text = records.pack_array(values, "<u2")
+    assert records.unpack_array(text, "<u2").tolist() == values
+
+
+@given(st.lists(st.floats(width=16, allow_nan=False, allow_infinity=False)))
+def test_an_array_of_numbers_comes_back(values):
+    text = records.pack_array(values, "<f2")
+    assert records.unpack_array(text, "<f2").tolist() == values
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"), [([-1], "<u2"), ([70_000], "<u2"), ([1e5], "<f2"), ([np.nan], "<f2")]
+)
+def test_a_number_that_does_not_fit_is_refused(values, dtype):
+    with pytest.raises(ValueError, match="does not fit"):
+        records.pack_array(values, dtype)

@@ -16,6 +16,8 @@ from ltqlib.plots.accuracy import (
     training_curve,
 )
 from ltqlib.plots.evidence import claims_forest, decomposition, over_frequency
+from ltqlib.plots.front import front, front_interactive
+from ltqlib.plots.interactions import interaction_growth, interaction_maps, sum_and_pair
 from ltqlib.plots.layers import (
     against_random,
     agreement_dots,
@@ -40,10 +42,15 @@ __all__ = [
     "expected_and_found",
     "extra_by_factor",
     "extra_by_seed",
+    "front",
+    "front_interactive",
+    "interaction_growth",
+    "interaction_maps",
     "loss_heatmap",
     "metric_ranks",
     "over_frequency",
     "rank_changes",
     "sensitivity_bars",
+    "sum_and_pair",
     "training_curve",
 ]
