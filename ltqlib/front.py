@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ltqlib import claims, experiment, metrics
+from ltqlib.comparison import METHODS
 from ltqlib.evidence import Predictions, Replicates, Run
 from ltqlib.interactions import Pairs
 from ltqlib.records import unpack
@@ -54,25 +55,43 @@ def evaluated(run: Run) -> Iterator[Point]:
         yield Point("uniform", f"{bits} bits", np.full((1, layers), bits), predictions)
     for driver, by_budget in run.payload("mpq")["allocations"].items():
         for budget, found in by_budget.items():
-            yield _chosen("ranking", f"{driver}-driven, {budget} bits", found)
+            name = f"{driver}-driven, 6 and 4 bits, {budget} bits"
+            yield _chosen("ranking", name, found, unpack(found["predictions"]))
     budget = experiment.STEPS["mpq"].options["random_budget"]
     for number, found in enumerate(run.payload("mpq")["random"]):
         name = f"random {number + 1}, {budget} bits"
         yield Point(
             "random ranking", name, np.array([found["widths"]]), unpack(found["predictions"])
         )
-    for objective, by_budget in run.payload("allocate")["allocations"].items():
+    yield from _allocated(run)
+
+
+def _allocated(run: Run) -> Iterator[Point]:
+    payload, methods = run.payload("allocate"), experiment.STEPS["allocate"].options["methods"]
+    for method, by_budget in payload["allocations"].items():
+        solver, score, _ = methods[method]
+        family = solver if score == "drop" else "exact, other scores"
         for budget, found in by_budget.items():
-            yield _chosen("exact", f"{objective}, {budget} bits", found)
-    budget = experiment.STEPS["allocate"].options["null_budget"]
-    for number, found in enumerate(run.payload("allocate")["null"]):
-        yield _chosen("exact, layers shuffled", f"shuffle {number + 1}, {budget} bits", found)
+            if solver == "ranking" and not budget.startswith("bops"):
+                continue  # the record ``mpq`` has it
+            name = f"{METHODS[method]}, {budget_words(budget)}"
+            yield _chosen(family, name, found, run.allocated(method, budget))
+    for budget, shuffles in payload["null"].items():
+        for number, found in enumerate(shuffles):
+            name = f"shuffle {number + 1}, {budget_words(budget)}"
+            yield _chosen("exact, layers shuffled", name, found, run.null(number, budget))
 
 
-def _chosen(family: str, name: str, found: dict[str, Any]) -> Point:
+def budget_words(budget: str) -> str:
+    """``4.5 bits``, ``BOPs of 4.5 bits`` or ``size and BOPs of 4.5 bits``."""
+    kind, _, width = budget.rpartition(" ")
+    return {"": "", "bops": "BOPs of ", "both": "size and BOPs of "}[kind] + f"{width} bits"
+
+
+def _chosen(family: str, name: str, found: dict[str, Any], predictions: Predictions) -> Point:
     """An allocation that was chosen on one half of the images and judged on the other."""
     widths = np.array([found["widths"]["select"], found["widths"]["report"]])
-    return Point(family, name, widths, unpack(found["predictions"]))
+    return Point(family, name, widths, predictions)
 
 
 def _accuracy(run: Run, predictions: Predictions) -> dict[str, float]:

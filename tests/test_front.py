@@ -17,6 +17,8 @@ from ltqlib.records import unpack
 
 mpl.use("Agg")
 
+SCORES = ("loss", "kl", "hawq", "fit")  # how methods that use other scores begin
+
 
 @pytest.fixture(scope="module")
 def published() -> Replicates:
@@ -34,13 +36,17 @@ def test_each_allocation_is_one_row(published: Replicates, table: pd.DataFrame) 
     assert not table.duplicated(["family", "name"]).any()
     assert set(table["seeds"]) == {len(published.runs)}
     first = published.first
-    allocations = first.payload("allocate")["allocations"]
+    allocations, null = (first.payload("allocate")[key] for key in ("allocations", "null"))
+    other = sum(len(found) for name, found in allocations.items() if name.startswith(SCORES))
+    rest = ("ranking", "greedy", *SCORES)
     expected = {
         "uniform": len(front.UNIFORM),
-        "ranking": sum(len(found) for found in first.payload("mpq")["allocations"].values()),
+        "ranking": sum(len(found) for found in first.payload("mpq")["allocations"].values()) + 2,
         "random ranking": len(first.payload("mpq")["random"]),
-        "exact": sum(len(found) for found in allocations.values()),
-        "exact, layers shuffled": len(first.payload("allocate")["null"]),
+        "exact": sum(len(f) for name, f in allocations.items() if not name.startswith(rest)),
+        "exact, other scores": other,
+        "greedy": sum(len(f) for name, f in allocations.items() if name.startswith("greedy")),
+        "exact, layers shuffled": sum(len(found) for found in null.values()),
     }
     assert table["family"].value_counts().to_dict() == expected
 
@@ -60,19 +66,23 @@ def test_accuracies_are_those_of_the_predictions(
     """Counted anew from the packed predictions, class by class."""
 
     def accuracy(run: Run) -> list[float]:
-        found = unpack(run.payload("allocate")["allocations"]["tail"]["4.5"]["predictions"])
+        changes = run.payload("allocate")["allocations"]["tail"]["4.5"]["changes"]
+        found = unpack(changes) ^ unpack(run.payload("sensitivity")["reference"])
         return [100 * (found == label)[run.labels == label].mean() for label in range(10)]
 
     each = np.array([accuracy(run) for run in published.runs])
-    row = table.set_index("name").loc["tail, 4.5 bits"]
+    row = table.set_index("name").loc["exact, tail-driven, 4.5 bits"]
     assert row["norm"] == pytest.approx(each.mean())
     assert row["tail"] == pytest.approx(each[:, 4:].mean())
     assert row["worst"] == pytest.approx(each.min(1).mean())
 
 
 def test_allocations_keep_their_budget(table: pd.DataFrame) -> None:
-    rows = table[table["family"].isin(["ranking", "exact"])]
-    limits = rows["name"].str.extract(r"([\d.]+) bits")[0].astype(float)
+    sized = ~table["name"].str.contains(", BOPs of")
+    rows = table[
+        sized & table["family"].isin(["ranking", "greedy", "exact", "exact, other scores"])
+    ]
+    limits = rows["name"].str.extract(r"([\d.]+) bits$")[0].astype(float)
     assert (rows["bits"] <= limits + 1e-9).all()
 
 

@@ -13,7 +13,9 @@ LOOKS = {
     "uniform": ("s", "square", INK),
     "ranking": ("^", "triangle-up", HEAD),
     "random ranking": ("x", "x-thin-open", NORM),
+    "greedy": ("v", "triangle-down", ACCENT),
     "exact": ("D", "diamond", TAIL),
+    "exact, other scores": ("o", "circle", ACCENT),
     "exact, layers shuffled": ("+", "cross-thin-open", NORM),
 }
 OTHER = (".", "circle", ACCENT)
