@@ -5,7 +5,7 @@ from those above them in this list (tests/test_architecture.py holds them to it)
 
     errors paths files progress config
     longtail data models losses train decouple
-    metrics crossed identity quantization sensitivity importance mpq
+    metrics crossed identity quantization sensitivity importance mpq bench
     records provenance steps experiment publish
     evidence tables claims style plots diagrams
     cli

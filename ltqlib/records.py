@@ -50,6 +50,25 @@ def unpack(text: str) -> npt.NDArray[np.uint8]:
     return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8)
 
 
+def pack_counts(values: npt.ArrayLike) -> str:
+    """Integers 0..65535 as ``base64(zlib(their low bytes, then their high bytes))``.
+
+    Raises:
+        ValueError: a value does not fit two bytes.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu" or (array.size and not 0 <= array.min() <= array.max() < 2**16):
+        raise ValueError("pack_counts takes integers in 0..65535")
+    planes = array.astype("<u2").reshape(-1, 1).view(np.uint8).T
+    return base64.b64encode(zlib.compress(planes.tobytes(), 9)).decode()
+
+
+def unpack_counts(text: str) -> npt.NDArray[np.uint16]:
+    """The array of :func:`pack_counts`, flat."""
+    low, high = unpack(text).reshape(2, -1).astype(np.uint16)
+    return low + 256 * high
+
+
 def pack_indices(values: npt.ArrayLike) -> str:
     """Sorted image indices as ``base64(zlib(uint32 little-endian differences))``.
 

@@ -1,9 +1,11 @@
 """Records: what is written comes back, and what is damaged is refused."""
 
+import base64
 import errno
 import multiprocessing
 import os
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,21 @@ def test_small_numbers_come_back_from_their_text(values):
     text = records.pack(values)
     assert records.unpack(text).tolist() == values
     assert text.isascii()
+
+
+@given(st.lists(st.integers(0, 65_535)))
+def test_counts_come_back_from_their_text(values):
+    text = records.pack_counts(np.array(values, dtype=np.int64))
+    assert records.unpack_counts(text).tolist() == values
+    # and in the four lines that the book shows, without the library
+    planes = np.frombuffer(zlib.decompress(base64.b64decode(text)), "u1").reshape(2, -1)
+    assert np.ascontiguousarray(planes.T).view("<u2").ravel().tolist() == values
+
+
+@pytest.mark.parametrize("values", [[-1], [65_536], [0.5]])
+def test_counts_that_do_not_fit_are_refused(values):
+    with pytest.raises(ValueError, match="integers in 0"):
+        records.pack_counts(values)
 
 
 @given(st.lists(st.integers(0, 100_000)).map(sorted))
