@@ -87,6 +87,21 @@ def unpack_indices(text: str) -> npt.NDArray[np.int64]:
     return np.cumsum(steps.astype(np.int64))
 
 
+def pack_numbers(values: npt.ArrayLike, digits: int = 5) -> dict[str, Any]:
+    """Numbers of any shape as text, rounded to ``digits`` digits: ``{"shape", "values"}``.
+
+    The values are in row-major order with a space between them; infinities and NaN are words.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    words = (format(value, f".{digits}g") for value in array.ravel().tolist())
+    return {"shape": list(array.shape), "values": " ".join(words)}
+
+
+def unpack_numbers(packed: dict[str, Any]) -> npt.NDArray[np.float64]:
+    """The array of :func:`pack_numbers`."""
+    return np.array([float(word) for word in packed["values"].split()]).reshape(packed["shape"])
+
+
 def checksum(record: Record) -> str:
     """SHA-256 of the canonical JSON of ``record`` without its own checksum."""
     body = {key: value for key, value in record.items() if key != "checksum"}

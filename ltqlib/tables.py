@@ -5,6 +5,7 @@ at 95 %, over seeds and test images; ``sd`` is the spread over seeds.
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -68,6 +69,21 @@ def extra_by_seed(
             rows.append((bits, str(run.config.seed), *found[:3]))
         rows.append((bits, "all", *replicates.estimate(lost, tail, head)[:3]))
     return pd.DataFrame(rows, columns=["bits", "seed", "value", "low", "high"])
+
+
+def extra_by_factor(
+    grid: Sequence[Replicates], methods: Sequence[str], scheme: str, widths: Sequence[int]
+) -> pd.DataFrame:
+    """What the tail loses beyond the head, in points; a row an imbalance factor, method, width."""
+    rows = []
+    for replicates in grid:
+        head, tail = replicates.groups["head"], replicates.groups["tail"]
+        for method, bits in itertools.product(methods, widths):
+            found = replicates.estimate(replicates.lost(method, scheme, bits), tail, head)
+            rows.append((replicates.factor, method, bits, *found[:3]))
+    return pd.DataFrame(
+        rows, columns=["imbalance_factor", "method", "bits", "value", "low", "high"]
+    )
 
 
 def signs_by_seed(replicates: Replicates, scheme: str, bits: int) -> dict[str, int]:

@@ -98,6 +98,20 @@ def test_every_seed_and_all_together_are_drawn() -> None:
     assert render(figure) > 5_000
 
 
+def test_every_factor_has_its_mark_at_every_width() -> None:
+    rows = [
+        (factor, method, bits, bits + factor, 0.0, 9.0)
+        for factor in (0.1, 0.02, 0.01)
+        for method in ("baseline", "cRT")
+        for bits in (6, 4)
+    ]
+    columns = ["imbalance_factor", "method", "bits", "value", "low", "high"]
+    figure = plots.extra_by_factor(pd.DataFrame(rows, columns=columns))
+    drawn = [list(c.lines[0].get_ydata()) for c in figure.axes[1].containers]  # type: ignore[attr-defined]
+    assert drawn == [[6.1, 4.1], [6.02, 4.02], [6.01, 4.01]]
+    assert render(figure) > 5_000
+
+
 def test_classes_are_followed_over_their_counts() -> None:
     rows = [
         (label, count, float(label + count))

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltqlib.errors import InputError
+from ltqlib.metrics import per_class_accuracy
 
 Table = npt.NDArray[np.float64]
 Choice = npt.NDArray[np.intp]  # index of a width for each group of tied layers
@@ -113,6 +114,35 @@ class Sensitivity:
                     )
         losses = np.array([[tables[layer][b] for b in widths] for layer in layers], dtype=float)
         return cls(np.moveaxis(losses, 2, 0), tuple(layers), tuple(widths), tuple(classes))
+
+    @classmethod
+    def from_predictions(
+        cls,
+        reference: npt.NDArray[np.uint8],
+        changed: Mapping[str, Mapping[int, npt.NDArray[np.uint8]]],
+        labels: npt.NDArray[np.integer],
+        classes: int,
+    ) -> "Sensitivity":
+        """Points of accuracy that each class loses with one layer quantized.
+
+        Args:
+            reference: predicted classes of the float network (N,).
+            changed: ``{layer: {bits: predicted classes (N,)}}`` with that layer alone quantized.
+            labels: truth (N,); the classes are named by their labels.
+
+        Raises:
+            InputError: a class has no image, or as for the class.
+        """
+        floating = per_class_accuracy(reference, labels, classes)
+        tables = {
+            layer: {
+                bits: (floating - per_class_accuracy(predictions, labels, classes)).tolist()
+                for bits, predictions in by_width.items()
+            }
+            for layer, by_width in changed.items()
+        }
+        widths = list(next(iter(tables.values())))
+        return cls.from_tables(tables, list(tables), widths, [str(c) for c in range(classes)])
 
     def predict(self, allocation: Mapping[str, int]) -> Table:
         """Predicted loss of each class (classes,) under ``{layer: bits}``."""

@@ -146,6 +146,38 @@ def extra_by_seed(tables: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
+def extra_by_factor(table: pd.DataFrame) -> Figure:
+    """What the tail loses beyond the head over imbalance factors: a panel a method.
+
+    Rows of ``table``: ``imbalance_factor``, ``method`` (as the panel is called), ``bits``,
+    ``value``, ``low``, ``high``, in points.
+    """
+    figure = new_figure(3.4)
+    methods = list(dict.fromkeys(table["method"]))
+    panels = np.atleast_1d(figure.subplots(1, len(methods), sharey=True))
+    widths = sorted(table["bits"].unique(), reverse=True)
+    factors = sorted(table["imbalance_factor"].unique(), reverse=True)
+    for axes, method in zip(panels, methods, strict=True):
+        for number, factor in enumerate(factors):
+            mine = table.query("method == @method and imbalance_factor == @factor")
+            rows = mine.set_index("bits").loc[widths]
+            error = [rows["value"] - rows["low"], rows["high"] - rows["value"]]
+            places = np.arange(len(widths)) + 0.22 * (number - (len(factors) - 1) / 2)
+            look = {"fmt": "os^D"[number], "color": (NORM, ACCENT, TAIL, HEAD)[number]}
+            axes.errorbar(
+                places, rows["value"], yerr=error, ms=5, lw=1.5, label=f"IF {factor:g}", **look
+            )
+        axes.axhline(0, color=INK, lw=0.8)
+        axes.set_xticks(range(len(widths)), [str(bits) for bits in widths])
+        axes.set_xlabel("bits")
+        axes.set_title(method)
+        axes.grid(axis="y")
+    panels[0].set_ylabel("tail loss beyond\nhead loss (points)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(factors))
+    return figure
+
+
 def loss_heatmap(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Accuracy lost by head and tail: a row a scheme, a column a width, one panel a group."""
     figure = new_figure(0.42 * len(tables) + 1.7)

@@ -3,6 +3,7 @@
 from ltqlib.steps.allocating import allocate
 from ltqlib.steps.benching import bench
 from ltqlib.steps.common import device_words
+from ltqlib.steps.importances import importance
 from ltqlib.steps.quantizing import mpq, ptq, schemes, sensitivity
 from ltqlib.steps.training import data, decouple, train
 
@@ -12,6 +13,7 @@ __all__ = [
     "data",
     "decouple",
     "device_words",
+    "importance",
     "mpq",
     "ptq",
     "schemes",

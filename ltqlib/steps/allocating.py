@@ -1,32 +1,27 @@
-"""The step that allocates: exact mixed precision by several objectives, beside a null."""
+"""The step that allocates: bits chosen in every way on one half, judged on the other."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ltqlib import longtail, metrics, mpq
+from ltqlib import longtail
 from ltqlib import models as networks
 from ltqlib.config import RunConfig
-from ltqlib.mpq import Budget, Objective, Sensitivity
+from ltqlib.data import Images
 from ltqlib.progress import Progress
 from ltqlib.quantization import SCHEMES
-from ltqlib.records import Record, pack, unpack
-from ltqlib.steps.common import (
-    Parents,
-    Payload,
-    Predictions,
-    by_widths,
-    checked_dataset,
-    cross_fit,
-    folded,
-)
+from ltqlib.records import pack, unpack
+from ltqlib.sensitivity import Configurations
+from ltqlib.steps.choosing import Chooser, Widths, accuracy_drops, importances
+from ltqlib.steps.common import Parents, Payload, Predictions, checked_dataset, cross_fit, folded
 
 Half = npt.NDArray[np.bool_]
-Chooser = Callable[[Sensitivity], mpq.Allocation]
-CONSTRAINED = "constrained"  # least mean loss such that no class loses much more than it must
+HALVES = ("select", "report")
+ByHalf = dict[str, Widths]  # by the half that chose
+DROP = "drop"  # the score of the sensitivity record: points of accuracy lost
 
 
 def allocate(
@@ -34,103 +29,90 @@ def allocate(
     parents: Parents,
     device: str,
     *,
-    objectives: list[str],
+    methods: dict[str, list[str]],
     slack: float,
-    budgets: list[float],
+    high: int,
+    low: int,
+    budgets: dict[str, dict[str, float]],
     null: int,
-    null_budget: float,
+    null_budgets: list[str],
 ) -> Payload:
-    """Exact allocations of all widths of the sensitivity record, chosen on one half of the images.
+    """Bit allocations by every method and budget, chosen on one half and judged on the other.
 
-    ``allocations[objective][budget]`` holds the widths chosen on each half, the class losses that
-    the additive model expects, and the cross-fitted predictions. ``objectives`` are as
-    :meth:`ltqlib.mpq.Objective.parse` reads them, or ``constrained``: the least mean loss such
-    that no class loses more than ``slack`` points beyond the minimax. ``null`` allocations solve
-    for the mean with the layers of the table shuffled: they know widths, but not which layer.
+    ``methods`` names a solver, a score and an objective as :meth:`Chooser.choose` takes them;
+    ``budgets`` the limits. ``allocations[method][budget]`` holds the widths that each half chose
+    and ``changes``, the cross-fitted predictions XOR those of the float network. ``null[budget]``
+    are choices by tables whose layers are shuffled.
     """
     dataset = checked_dataset(config, parents["data"])
     record = parents["sensitivity"]
     network = folded(config, parents, device, record["options"]["model"])
     costs = networks.layer_costs(network, dataset.test_images.shape[1])
-    parameters = {name: cost["parameters"] for name, cost in costs.items()}
-    select = unpack(parents["data"]["payload"]["select"]).astype(bool)
-    tables = [losses_by_class(record, dataset.test_labels, half) for half in (select, ~select)]
     groups = longtail.head_and_tail(len(dataset.classes), config.class_order)
-    predicted = by_widths(network, dataset, SCHEMES[record["options"]["scheme"]])
-    fitted = _fitter(predicted, tables, select)
-
-    def budget_of(limit: float) -> Budget:
-        return Budget.average_weight_bits(parameters, tables[0].widths, limit)
-
+    select = unpack(parents["data"]["payload"]["select"]).astype(bool)
+    choosers = {}
+    for half, mask in zip(HALVES, (select, ~select), strict=True):
+        tables = importances(parents["importance"], half, dataset.classes)
+        tables[DROP] = accuracy_drops(record, dataset.test_labels, mask)
+        choosers[half] = Chooser(tables, costs, groups, slack, high, low)
+    label = config.label()
+    driven = _driven(choosers, methods, budgets, f"choose {label}")
+    random = [
+        {half: chooser.shuffled(DROP, budgets[budget], [config.seed, number])
+         for half, chooser in choosers.items()}
+        for budget, number in itertools.product(null_budgets, range(null))
+    ]  # fmt: skip
+    configurations = Configurations(network, SCHEMES[record["options"]["scheme"]])
+    widths = [*driven.values(), *random]
+    judged = cross_fitted(configurations, dataset.test_images, widths, select, f"allocate {label}")
+    reference = unpack(record["payload"]["reference"])
+    entries = [
+        {"widths": {half: list(values) for half, values in chosen.items()},
+         "changes": pack(predictions ^ reference)}
+        for chosen, predictions in zip(widths, judged, strict=True)
+    ]  # fmt: skip
     found: dict[str, dict[str, Any]] = {}
-    with Progress(len(objectives) * len(budgets) + null, f"allocate {config.label()}") as bar:
-        for name, limit in itertools.product(objectives, budgets):
-            choose = _chooser(name, budget_of(limit), groups, slack)
-            found.setdefault(name, {})[str(limit)] = fitted(choose)
+    for (method, budget), entry in zip(driven, entries, strict=False):
+        found.setdefault(method, {})[budget] = entry
+    of_null = iter(entries[len(driven) :])
+    shuffled = {budget: list(itertools.islice(of_null, null)) for budget in null_budgets}
+    return {"costs": costs, "allocations": found, "null": shuffled}
+
+
+def _driven(
+    choosers: dict[str, Chooser],
+    methods: dict[str, list[str]],
+    budgets: dict[str, dict[str, float]],
+    progress: str,
+) -> dict[tuple[str, str], ByHalf]:
+    """``{(method, budget): widths by the half that chose}``, where the method takes the budget."""
+    found: dict[tuple[str, str], ByHalf] = {}
+    with Progress(len(methods) * len(budgets), progress) as bar:
+        for (method, how), (budget, limits) in itertools.product(methods.items(), budgets.items()):
+            solver, score, objective = how
+            for half, chooser in choosers.items():
+                widths = chooser.choose(solver, score, objective, limits)
+                if widths is not None:
+                    found.setdefault((method, budget), {})[half] = widths
             bar.update(1)
-        random = []
-        for number in range(null):
-            random.append(fitted(_shuffled(budget_of(null_budget), config.seed, number)))
-            bar.update(1)
-    return {"costs": costs, "allocations": found, "null": random}
+    return found
 
 
-def _fitter(
-    predicted: Callable[[tuple[int, ...]], Predictions], tables: list[Sensitivity], select: Half
-) -> Callable[[Chooser], dict[str, Any]]:
-    """What fits a way to choose: widths from each half's table, judged on the other half."""
+def cross_fitted(
+    configurations: Configurations,
+    images: Images,
+    chosen: Sequence[ByHalf],
+    select: Half,
+    progress: str = "allocate",
+) -> list[Predictions]:
+    """Each image's prediction under the widths that the other half chose, (N,) a choice.
 
-    def fitted(choose: Chooser) -> dict[str, Any]:
-        chosen = [choose(table) for table in tables]
-        on_select, on_report = (tuple(found.widths.values()) for found in chosen)
-        return {
-            "widths": {"select": list(on_select), "report": list(on_report)},
-            "expected": {
-                half: [round(float(loss), 4) for loss in found.class_losses]
-                for half, found in zip(("select", "report"), chosen, strict=True)
-            },
-            "predictions": pack(cross_fit(predicted(on_select), predicted(on_report), select)),
-        }
-
-    return fitted
-
-
-def losses_by_class(record: Record, labels: npt.NDArray[np.int64], half: Half) -> Sensitivity:
-    """Points of accuracy that each class loses with one layer quantized, on some test images."""
-    payload, classes = record["payload"], int(labels.max()) + 1
-    reference = unpack(payload["reference"])
-
-    def accuracy(predictions: Predictions) -> npt.NDArray[np.float64]:
-        return metrics.per_class_accuracy(predictions[half], labels[half], classes)
-
-    floating, widths = accuracy(reference), record["options"]["bits"]
-    tables = {
-        layer: {
-            bits: (floating - accuracy(unpack(changes[str(bits)]) ^ reference)).tolist()
-            for bits in widths
-        }
-        for layer, changes in payload["changes"].items()
-    }
-    names = [str(label) for label in range(classes)]
-    return Sensitivity.from_tables(tables, list(tables), widths, names)
-
-
-def _chooser(name: str, budget: Budget, groups: dict[str, list[int]], slack: float) -> Chooser:
-    if name != CONSTRAINED:
-        objective = Objective.parse(name, groups)
-        return lambda table: mpq.allocate(table, [budget], objective)
-
-    def constrained(table: Sensitivity) -> mpq.Allocation:
-        least = mpq.allocate(table, [budget], Objective.worst()).objective
-        return mpq.allocate(table, [budget], Objective.mean(), max_class_loss=least + slack)
-
-    return constrained
-
-
-def _shuffled(budget: Budget, seed: int, number: int) -> Chooser:
-    def choose(table: Sensitivity) -> mpq.Allocation:
-        order = np.random.default_rng([seed, number]).permutation(len(table.layers))
-        shuffled = Sensitivity(table.losses[:, order], table.layers, table.widths, table.classes)
-        return mpq.allocate(shuffled, [budget], Objective.mean())
-
-    return choose
+    All configurations are evaluated together, each on one half of the images only.
+    """
+    widths = [by_half[half] for by_half in chosen for half in HALVES]
+    wanted = np.tile(np.stack([~select, select]), (len(chosen), 1))
+    predictions = configurations.predict(images, widths, wanted, progress)
+    return [
+        cross_fit(of_select, of_report, select)
+        for of_select, of_report in zip(predictions[::2], predictions[1::2], strict=True)
+    ]
