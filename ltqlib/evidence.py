@@ -15,10 +15,11 @@ import numpy.typing as npt
 import yaml
 
 from ltqlib import experiment, longtail, metrics, paths
+from ltqlib.bench import Bench
 from ltqlib.config import RunConfig
 from ltqlib.crossed import Estimate, class_weights, crossed_interval
 from ltqlib.errors import InputError
-from ltqlib.records import Record, unpack
+from ltqlib.records import Record, unpack, unpack_numbers
 
 FACTORS = (0.1, 0.02, 0.01)  # the imbalance factors of the post
 GROUPS = ("norm", "head", "tail")
@@ -117,6 +118,17 @@ class Run:
         """Cross-fitted predictions of the exact allocation for an objective."""
         found = self.payload("allocate")["allocations"]
         return unpack(found[objective][str(budget)]["predictions"])
+
+    @cached_property
+    def bench(self) -> Bench:
+        """LTQ-Bench of this model, with the metrics of step ``importance`` if it has them."""
+        scores = None
+        if self.has("importance"):
+            scores = {
+                half: {name: unpack_numbers(packed) for name, packed in metrics_of.items()}
+                for half, metrics_of in self.payload("importance")["scores"].items()
+            }
+        return Bench.open(self.payload("bench"), scores)
 
     def accuracy(self, predictions: Predictions) -> dict[str, float]:
         """Norm, head and tail accuracy in percent."""

@@ -81,8 +81,13 @@ class View:
         A layer that stays float has 0.
 
         Raises:
-            InputError: a configuration has a width that the table lacks.
+            InputError: the table has other widths, or lacks one that a configuration has.
         """
+        if table.shape[-2:] != (self.widths.shape[1], len(self.bits)):
+            raise InputError(
+                f"the table has shape {table.shape}: give (..., layers, widths), the last two "
+                f"{self.widths.shape[1]} and {len(self.bits)}"
+            )
         padded = np.concatenate([table, np.zeros((*table.shape[:-1], 1))], axis=-1)
         return padded[..., np.arange(self.widths.shape[1]), self._columns]
 

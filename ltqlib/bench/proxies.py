@@ -90,8 +90,10 @@ def added(view: View, group: str, score: str) -> Array:
 
 
 def ratio_sum(view: View, group: str, score: str) -> Array:
-    """Signal-to-noise ratios in dB, added up over layers; larger where they are smaller."""
-    return -added(view, group, score)
+    """What signal-to-noise ratios in dB fall by from the widest width on, added up over layers."""
+    table = view.score(score)
+    lost = table[..., :1] - table  # the first is the widest: view.bits fall
+    return view.sum(lost if lost.ndim == 2 else _mean(view, lost, group))
 
 
 def noise_sum(view: View, group: str, score: str) -> Array:

@@ -6,7 +6,7 @@ share their first layers are drawn together, and the same draws serve every prox
 that scores can be subtracted draw by draw.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -131,9 +131,13 @@ class Scorer:
 
     def spearman(self, proxy: Function, groups: Sequence[str] = ("tail", "norm")) -> list[Score]:
         """Rank correlation of a proxy with the true loss of each group, over both halves."""
+        return self.correlations({half: self.predictions(proxy, half) for half in HALVES}, groups)
+
+    def correlations(self, predicted: Mapping[str, Array], groups: Sequence[str]) -> list[Score]:
+        """The same for predictions (M,) by the half that they were made from."""
         found: dict[str, list[Score]] = {group: [] for group in groups}
         for half, other in (HALVES, HALVES[::-1]):
-            ranked = Ranked(self.predictions(proxy, half), self.weights)
+            ranked = Ranked(predicted[half], self.weights)
             for group in groups:
                 values = ranked.correlation(self.truth(group, other))
                 found[group].append(Score(float(values[0]), values[1:]))
@@ -188,17 +192,3 @@ class Scorer:
 def _first(values: Array, there: npt.NDArray[np.bool_]) -> Ints:
     """The place of the smallest value among those that are in each sample, (B, m) to (B,)."""
     return np.where(there, values, np.inf).argmin(axis=1)
-
-
-def score(
-    proxy: Function,
-    benches: Sequence[Bench],
-    families: Sequence[str] = ("random",),
-    groups: Sequence[str] = ("tail", "norm"),
-) -> dict[str, Score]:
-    """Score a proxy of one's own: Spearman's correlation by group, the mean over models."""
-    each = [Scorer(bench, bench.rows(families)).spearman(proxy, groups) for bench in benches]
-    return {
-        group: Score.mean(list(of))
-        for group, of in zip(groups, zip(*each, strict=True), strict=True)
-    }
