@@ -233,6 +233,17 @@ def open_orders(profile: str, imbalance_factor: float, step: str) -> dict[str, R
     }
 
 
+def open_benches(profile: str, factors: tuple[float, ...] = FACTORS) -> dict[float, Bench]:
+    """LTQ-Bench of each imbalance factor that has the record, by factor.
+
+    If none has, that of the most severe factor, which is then computed.
+    """
+    runs = {factor: open_replicates(profile, factor).with_step("bench").first for factor in factors}
+    known = {factor: run for factor, run in runs.items() if run.has("bench")}
+    severe = min(runs)
+    return {factor: run.bench for factor, run in (known or {severe: runs[severe]}).items()}
+
+
 def in_common(first: Replicates, second: Replicates) -> tuple[Replicates, Replicates]:
     """Both with only the seeds that both have, so that outcomes can be subtracted row by row."""
     shared = set(first.seeds) & set(second.seeds)

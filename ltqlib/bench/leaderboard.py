@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from ltqlib.bench.columns import HALVES, Bench
@@ -68,6 +69,15 @@ class Leaderboard:
         if len(self.benches) > 1:
             rows += _rows(MIXTURE, "other models", self.mixtures())
         return pd.DataFrame(rows, columns=COLUMNS)
+
+    def mean(self, function: Function) -> dict[str, Score]:
+        """The mean over models by group; differences of such scores are paired, draw by draw."""
+        each = list(zip(*self.score(function).values(), strict=True))
+        return {group: Score.mean(of) for group, of in zip(GROUPS, each, strict=True)}
+
+    def kendall(self, function: Function, group: str = "tail") -> float:
+        """Kendall's tau-b with the true loss, the mean over models and halves."""
+        return float(np.mean([s.kendall(function, group) for s in self.scorers.values()]))
 
     def mixtures(self) -> Scores:
         """The mixture for each group, fitted on all models but the one that it is scored on."""

@@ -18,6 +18,7 @@ from ltqlib.bench.columns import HALVES, Array, Bench, Ints, View
 from ltqlib.errors import InputError
 
 Function = Callable[[View], Array]
+Samples = npt.NDArray[np.float32]
 LEVEL = 0.95
 
 
@@ -50,47 +51,53 @@ class Score:
         return Score(self.value - other.value, self.draws - other.draws)
 
 
-def multiplicities(cluster: Ints, count: int, seed: int = 0) -> Array:
+def multiplicities(cluster: Ints, count: int, seed: int = 0) -> Samples:
     """How often each configuration is in each of ``count`` bootstrap samples of clusters.
 
-    Clusters are drawn with replacement, as many as there are; (1 + count, M), the first row ones.
+    Clusters are drawn with replacement, as many as there are; (M, 1 + count), the first column is
+    ones.
     """
     _, inside = np.unique(cluster, return_inverse=True)
     number = int(inside.max()) + 1
     drawn = np.random.default_rng(seed).multinomial(number, np.full(number, 1 / number), count)
-    return np.concatenate([np.ones((1, number)), drawn])[:, inside]
+    return np.concatenate([np.ones((number, 1)), drawn.T], axis=1).astype(np.float32)[inside]
 
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
-    """Values (M,) as ranks within samples that hold them ``weights`` (B, M) times each."""
+    """Values (M,) as ranks within samples that hold them ``weights`` (M, B) times each."""
 
     values: Array
-    weights: Array
+    weights: Samples
 
     @cached_property
-    def centred(self) -> Array:
-        """Midranks less their mean, (B, M)."""
+    def centred(self) -> Samples:
+        """Midranks less their mean, (M, B)."""
         order = np.argsort(self.values, kind="stable")
         ordered = self.values[order]
         starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-        total = np.add.reduceat(self.weights[:, order], starts, axis=1)
-        rank = total.cumsum(axis=1) - total / 2  # of the middle of those that are equal, from 0
-        lengths = np.diff(np.r_[starts, len(order)])
+        total = np.add.reduceat(self.weights[order], starts, axis=0)
+        rank = total.cumsum(axis=0)  # whole numbers below 2**24, exact in float32
+        rank -= (total + self.weights.sum(axis=0)) / 2  # of the middle of equal values
         ranks = np.empty_like(self.weights)
-        ranks[:, order] = np.repeat(rank, lengths, axis=1)
-        return ranks - self.weights.sum(axis=1, keepdims=True) / 2
+        ranks[order] = np.repeat(rank, np.diff(np.r_[starts, len(order)]), axis=0)
+        return ranks
 
     @cached_property
-    def spread(self) -> Array:
+    def weighted(self) -> Samples:
+        """Midranks less their mean, as often as they are there, (M, B)."""
+        return self.weights * self.centred
+
+    @cached_property
+    def spread(self) -> Samples:
         """Root of the sum of squares, (B,)."""
-        return np.sqrt(np.einsum("bm,bm,bm->b", self.weights, self.centred, self.centred))
+        return np.sqrt(np.einsum("mb,mb->b", self.weighted, self.centred))
 
     def correlation(self, other: "Ranked") -> Array:
         """Spearman's correlation with other values in the same samples, (B,); NaN if constant."""
-        product = np.einsum("bm,bm,bm->b", self.weights, self.centred, other.centred)
+        product = np.einsum("mb,mb->b", self.centred, other.weighted)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(product / (self.spread * other.spread))
+            return np.asarray(product / (self.spread * other.spread), dtype=np.float64)
 
 
 class Scorer:
@@ -183,12 +190,13 @@ class Scorer:
             judged = self.truth(group, other).values[inside]
             seen = self.truth(group, half).values[inside]
             predicted = self.predictions(proxy, half)[inside]
-            there = self.weights[:, inside] > 0
+            there = self.weights[inside] > 0
             lost = judged[_first(predicted, there)] - judged[_first(seen, there)]
             scores.append(Score(float(lost[0]), lost[1:]))
         return Score.mean(scores)
 
 
 def _first(values: Array, there: npt.NDArray[np.bool_]) -> Ints:
-    """The place of the smallest value among those that are in each sample, (B, m) to (B,)."""
-    return np.where(there, values, np.inf).argmin(axis=1)
+    """The place of the smallest value among those that are in each sample, (m, B) to (B,)."""
+    order = np.argsort(values, kind="stable")
+    return np.asarray(order[there[order].argmax(axis=0)])

@@ -15,6 +15,7 @@ from ltqlib.plots.accuracy import (
     loss_heatmap,
     training_curve,
 )
+from ltqlib.plots.bench import leaderboard, losses_over_proxy
 from ltqlib.plots.evidence import claims_forest, decomposition, over_frequency
 from ltqlib.plots.layers import (
     against_random,
@@ -35,7 +36,9 @@ __all__ = [
     "expected_and_found",
     "extra_by_factor",
     "extra_by_seed",
+    "leaderboard",
     "loss_heatmap",
+    "losses_over_proxy",
     "over_frequency",
     "rank_changes",
     "sensitivity_bars",
