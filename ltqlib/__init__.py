@@ -6,8 +6,8 @@ from those above them in this list (tests/test_architecture.py holds them to it)
     errors paths files progress config
     longtail data models losses train decouple
     metrics crossed identity quantization sensitivity importance mpq
-    records bench provenance steps experiment publish
-    evidence tables claims style plots diagrams
+    records interactions bench provenance steps experiment publish
+    evidence tables claims front style plots diagrams
     cli
 """
 

@@ -135,6 +135,16 @@ STEPS = {
                 },
             },
         ),
+        Step(  # CLADO's measurement; at 8 and 6 bits a layer alone costs nothing that could add up
+            "pairs",
+            ("data", "train", "decouple"),
+            {"model": "crt", "scheme": "w-tensor", "bits": [5, 4, 3], "loss_images": 100},
+        ),
+        Step(
+            "quadratic",
+            ("data", "train", "decouple", "pairs"),
+            {"free": 6, "objectives": ["mean", "tail"], "budgets": [4.0, 4.5]},
+        ),
         Step(  # minutes, for one page: measured where that page looks, not in every run
             "schemes",
             ("data", "train", "decouple"),

@@ -16,7 +16,7 @@ from ltqlib.config import from_profile
 from ltqlib.errors import InputError
 from ltqlib.evidence import Run
 from ltqlib.quantization import SCHEMES, Bits, quantize_network
-from ltqlib.records import unpack, unpack_counts
+from ltqlib.records import unpack, unpack_array
 from ltqlib.steps import common
 
 PLAN = Plan.parse(experiment.STEPS["bench"].options["plan"])
@@ -122,7 +122,7 @@ def test_counts_are_those_of_quantized_copies(run: Run) -> None:
     dataset = common.checked_dataset(run.config, parents["data"])
     network = common.folded(run.config, parents, "cpu", "crt")
     halves = {"select": run.select[::2], "report": ~run.select[::2]}
-    correct = {h: unpack_counts(payload["correct"][h]).reshape(10, -1) for h in halves}
+    correct = {h: unpack_array(payload["correct"][h], "<u2").reshape(10, -1) for h in halves}
     for number in np.random.default_rng(0).permutation(len(widths))[:12]:
         named = zip(payload["layers"], widths[number].tolist(), strict=True)
         chosen = {layer: Bits(bits) for layer, bits in named if bits != 32}

@@ -24,7 +24,7 @@ from ltqlib.bench import (
 from ltqlib.bench.proxies import average_bits, bit_operations, drop_sum, log_odds, survival
 from ltqlib.bench.scoring import Ranked
 from ltqlib.errors import InputError
-from ltqlib.records import pack, pack_counts
+from ltqlib.records import pack, pack_array
 
 CLASSES, LAYERS, IMAGES = 10, 16, 500
 OPTIONS = experiment.STEPS["bench"].options["plan"] | {"prefixes": 25, "pairs": 2}
@@ -55,10 +55,10 @@ def made(seed: int, noise: bool = True) -> Bench:
         "families": list(FAMILIES),
         "family": pack([FAMILIES.index(family) for family in drawn.family]),
         "widths": pack(widths),
-        "cluster": pack_counts(drawn.cluster),
+        "cluster": pack_array(drawn.cluster, "<u2"),
         "images": {half: [IMAGES] * CLASSES for half in HALVES},
         "float": {half: floating.tolist() for half in HALVES},
-        "correct": {half: pack_counts(counts()) for half in HALVES},
+        "correct": {half: pack_array(counts(), "<u2") for half in HALVES},
         "agreement": {"differ": 0},
     }
     return Bench.open(payload, made_scores(rng, harm))

@@ -38,6 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         experiment.get_or_run(config, "ptq")
         experiment.get_or_run(config, "schemes")
         experiment.get_or_run(config, "allocate")
+        experiment.get_or_run(config, "quadratic")
         yield Run(config)
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ltqlib.bench.configurations import FLOAT
 from ltqlib.errors import InputError
-from ltqlib.records import unpack, unpack_counts
+from ltqlib.records import unpack, unpack_array
 
 HALVES = ("select", "report")
 
@@ -148,14 +148,16 @@ class Bench:
             half: Counts(
                 np.array(payload["images"][half]),
                 np.array(payload["float"][half]),
-                unpack_counts(payload["correct"][half]).reshape(len(classes), -1).astype(np.int64),
+                unpack_array(payload["correct"][half], "<u2")
+                .reshape(len(classes), -1)
+                .astype(np.int64),
             )
             for half in HALVES
         }
         return cls(
             widths=unpack(payload["widths"]).reshape(-1, len(layers)).astype(np.int64),
             family=np.array(payload["families"])[unpack(payload["family"])],
-            cluster=unpack_counts(payload["cluster"]).astype(np.int64),
+            cluster=unpack_array(payload["cluster"], "<u2").astype(np.int64),
             layers=layers,
             classes=classes,
             parameters=np.array([cost["parameters"] for cost in costs]),

@@ -1,13 +1,15 @@
 """Mixed precision: what an allocation of widths costs, rankings of layers, and the exact optimum.
 
 ``ranking`` and ``costs`` hold the post's allocation; ``allocate`` solves for any objective over
-classes under any number of budgets, and ``pareto_front`` traces loss against a cost.
+classes under any number of budgets, ``allocate_quadratic`` with interactions of pairs of layers,
+and ``pareto_front`` traces loss against a cost.
 """
 
 from ltqlib.mpq.costs import Budget, average_weight_bits, bops, model_size
 from ltqlib.mpq.objective import Objective, cvar
 from ltqlib.mpq.pareto import pareto_front
 from ltqlib.mpq.problem import InfeasibleError, Sensitivity
+from ltqlib.mpq.quadratic import Quadratic, allocate_quadratic
 from ltqlib.mpq.ranking import greedy, random_rankings, rank_by_drop, split_by_budget
 from ltqlib.mpq.solver import Allocation, allocate, smallest_cost
 
@@ -16,8 +18,10 @@ __all__ = [
     "Budget",
     "InfeasibleError",
     "Objective",
+    "Quadratic",
     "Sensitivity",
     "allocate",
+    "allocate_quadratic",
     "average_weight_bits",
     "bops",
     "cvar",

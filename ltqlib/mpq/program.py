@@ -6,14 +6,18 @@ objective that is not a mean adds the linear form of Rockafellar and Uryasev (20
     CVaR_f(losses) = min_t  t + 1 / (f n) * sum_c max(losses_c - t, 0),
 
 whose limit for small f is the worst class: ``t >= losses_c`` for every c.
+
+Interactions of two groups add a variable ``y[g, v, h, w]`` for ``x[g, v] x[h, w]``, made so by
+``sum_w y = x[g, v]`` and ``sum_v y = x[h, w]``: where the x are 0 or 1, the y are their product.
 """
 
 import contextlib
 import ctypes
+import itertools
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import linalg, optimize
@@ -55,12 +59,17 @@ class _Block:
 
 
 def minimize(
-    losses: Table, objective: Objective, constraints: Sequence[Constraint]
+    losses: Table,
+    objective: Objective,
+    constraints: Sequence[Constraint],
+    interactions: Table | None = None,
 ) -> tuple[Choice, float] | None:
     """The widths of least ``objective`` that keep every constraint.
 
     Args:
         losses: (classes, groups, widths).
+        interactions: what two groups lose beyond the sum, (classes, pairs, widths, widths), pairs
+            in the order of ``itertools.combinations``.
 
     Returns:
         (index of a width for each group (groups,), proven lower bound of the objective), or None
@@ -71,8 +80,13 @@ def minimize(
     """
     groups, widths = losses.shape[1:]
     scale = float(np.abs(losses).max()) or 1.0
-    blocks = [_block(term, losses / scale) for term in objective.terms]
     fixed = [_one_width_a_group(groups, widths), *(_limit(c) for c in constraints)]
+    if interactions is None:
+        blocks = [_block(term, losses / scale) for term in objective.terms]
+    else:
+        tables = _spread(losses, interactions) / scale
+        blocks = [_behind(groups * widths, _block(term, tables)) for term in objective.terms]
+        fixed.append(_products(groups, widths))
     excluded: list[optimize.LinearConstraint] = []
     while len(excluded) < 1_000:
         result = _solve(groups * widths, blocks, [*fixed, *excluded])
@@ -111,6 +125,36 @@ def _block(term: Term, losses: Table) -> _Block:
     )
 
 
+def _spread(losses: Table, interactions: Table) -> Table:
+    """All losses as those of pairs, (classes, pairs, widths^2): each single has a share in each."""
+    first, second = np.array(list(itertools.combinations(range(losses.shape[1]), 2))).T
+    share = losses / (losses.shape[1] - 1)
+    tables = interactions + share[:, first, :, None] + share[:, second, None, :]
+    return np.asarray(tables.reshape(*tables.shape[:2], -1))
+
+
+def _behind(binaries: int, block: _Block) -> _Block:
+    """The block of the products, as one of the binaries and the products after them."""
+    before = np.zeros((len(block.x_rows), binaries))
+    return replace(
+        block,
+        x_cost=np.concatenate([np.zeros(binaries), block.x_cost]),
+        x_rows=np.hstack([before, block.x_rows]),
+    )
+
+
+def _products(groups: int, widths: int) -> optimize.LinearConstraint:
+    """Over a width of one group, the products with each width of another sum to it; both ways."""
+    pairs = list(itertools.combinations(range(groups), 2))
+    one, each = np.ones((1, widths)), np.eye(widths)
+    sums = np.concatenate([np.kron(each, one), np.kron(one, each)])  # (2 widths, widths^2)
+    rows = np.zeros((len(pairs), 2 * widths, groups, widths))
+    for number, pair in enumerate(pairs):
+        rows[number, :widths, pair[0]] = rows[number, widths:, pair[1]] = -each
+    found = np.hstack([rows.reshape(-1, groups * widths), np.kron(np.eye(len(pairs)), sums)])
+    return optimize.LinearConstraint(found, 0, 0)
+
+
 def _one_width_a_group(groups: int, widths: int) -> optimize.LinearConstraint:
     return optimize.LinearConstraint(np.kron(np.eye(groups), np.ones(widths)), 1, 1)
 
@@ -126,28 +170,31 @@ def _solve(
 ) -> optimize.OptimizeResult:
     """Put the blocks side by side behind the binaries, and solve."""
     own = sum(len(block.cost) for block in blocks)
+    chosen = len(blocks[0].x_cost)  # the binaries, and their products if there are any
     rows = np.hstack(
         [
-            np.vstack([np.zeros((0, binaries)), *(block.x_rows for block in blocks)]),
+            np.vstack([np.zeros((0, chosen)), *(block.x_rows for block in blocks)]),
             linalg.block_diag(np.zeros((0, 0)), *(block.rows for block in blocks)),
         ]
     )
-    x_cost = sum((block.x_cost for block in blocks), np.zeros(binaries))
+    x_cost = sum((block.x_cost for block in blocks), np.zeros(chosen))
     padded = [
-        optimize.LinearConstraint(np.hstack([c.A, np.zeros((len(c.A), own))]), c.lb, c.ub)
+        optimize.LinearConstraint(
+            np.hstack([c.A, np.zeros((len(c.A), chosen + own - c.A.shape[1]))]), c.lb, c.ub
+        )
         for c in on_x
     ]
     with _quiet():
         return optimize.milp(
             SHARPEN * np.concatenate([x_cost, *(block.cost for block in blocks)]),
-            integrality=np.repeat([1, 0], [binaries, own]),
+            integrality=np.repeat([1, 0], [binaries, chosen - binaries + own]),
             bounds=optimize.Bounds(
-                np.concatenate([np.zeros(binaries), *(block.low for block in blocks)]),
-                np.concatenate([np.ones(binaries), *(block.high for block in blocks)]),
+                np.concatenate([np.zeros(chosen), *(block.low for block in blocks)]),
+                np.concatenate([np.ones(chosen), *(block.high for block in blocks)]),
             ),
             constraints=[*padded, optimize.LinearConstraint(rows, -np.inf, 0)],
-            # without presolve: the programs are small, and it took as long as it saved
-            options={"mip_rel_gap": 0, "presolve": False},
+            # without presolve, but for products: it took as long as it saved
+            options={"mip_rel_gap": 0, "presolve": chosen > binaries},
         )
 
 

@@ -62,7 +62,7 @@ def allocate(
     losses = merge(sensitivity.losses, groups)
     solution = minimize(losses, objective, limits)
     if solution is None:
-        raise _infeasible(limits)
+        raise infeasible(limits)
     choice, bound = solution
     widths = sensitivity.named(choice, groups)
     class_losses = sensitivity.predict(widths)
@@ -96,7 +96,7 @@ def smallest_cost(
     own, *limits = _limits(sensitivity, [budget, *others], groups, max_class_loss)
     value = _least(own, limits)
     if value is None:
-        raise _infeasible(limits)
+        raise infeasible(limits)
     return value
 
 
@@ -119,7 +119,7 @@ def _limits(
     return limits
 
 
-def _infeasible(limits: Sequence[Constraint]) -> InfeasibleError:
+def infeasible(limits: Sequence[Constraint]) -> InfeasibleError:
     """Which limit to raise: the least value of each while the others hold.
 
     If no single limit is to blame, the limits are taken in order, and each is raised to the least

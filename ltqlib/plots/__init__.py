@@ -17,6 +17,8 @@ from ltqlib.plots.accuracy import (
 )
 from ltqlib.plots.bench import leaderboard, losses_over_proxy
 from ltqlib.plots.evidence import claims_forest, decomposition, over_frequency
+from ltqlib.plots.front import front, front_interactive
+from ltqlib.plots.interactions import interaction_growth, interaction_maps, sum_and_pair
 from ltqlib.plots.layers import (
     against_random,
     expected_and_found,
@@ -36,11 +38,16 @@ __all__ = [
     "expected_and_found",
     "extra_by_factor",
     "extra_by_seed",
+    "front",
+    "front_interactive",
+    "interaction_growth",
+    "interaction_maps",
     "leaderboard",
     "loss_heatmap",
     "losses_over_proxy",
     "over_frequency",
     "rank_changes",
     "sensitivity_bars",
+    "sum_and_pair",
     "training_curve",
 ]

@@ -12,7 +12,7 @@ from ltqlib.bench import Configurations as Drawn
 from ltqlib.config import RunConfig
 from ltqlib.data import Images
 from ltqlib.quantization import SCHEMES
-from ltqlib.records import pack, pack_counts, unpack
+from ltqlib.records import pack, pack_array, unpack
 from ltqlib.sensitivity import Configurations
 from ltqlib.steps.common import Parents, Payload, Predictions, checked_dataset, folded
 
@@ -72,7 +72,7 @@ def bench(
         **_columns(drawn),
         "images": {half: values[:, 0].tolist() for half, values in counts(labels[None]).items()},
         "float": {half: values[:, 0].tolist() for half, values in counts(reference).items()},
-        "correct": {half: pack_counts(values) for half, values in counts(found).items()},
+        "correct": {half: pack_array(values, "<u2") for half, values in counts(found).items()},
         "agreement": _agreement(exact, images, labels, widths, found, check),
     }
 
@@ -83,7 +83,7 @@ def _columns(drawn: Drawn) -> Payload:
         "families": list(FAMILIES),
         "family": pack([FAMILIES.index(family) for family in drawn.family]),
         "widths": pack(drawn.widths),
-        "cluster": pack_counts(drawn.cluster),
+        "cluster": pack_array(drawn.cluster, "<u2"),
     }
 
 
