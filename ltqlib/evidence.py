@@ -15,11 +15,11 @@ import numpy.typing as npt
 import yaml
 
 from ltqlib import experiment, longtail, metrics, paths
-from ltqlib.bench import Bench
+from ltqlib.bench import HALVES, Bench, of_importance, of_pairs
 from ltqlib.config import RunConfig
 from ltqlib.crossed import Estimate, class_weights, crossed_interval
 from ltqlib.errors import InputError
-from ltqlib.records import Record, unpack, unpack_numbers
+from ltqlib.records import Record, unpack
 
 FACTORS = (0.1, 0.02, 0.01)  # the imbalance factors of the post
 GROUPS = ("norm", "head", "tail")
@@ -121,14 +121,17 @@ class Run:
 
     @cached_property
     def bench(self) -> Bench:
-        """LTQ-Bench of this model, with the metrics of step ``importance`` if it has them."""
-        scores = None
+        """LTQ-Bench of this model, with what ``importance`` and ``pairs`` measured, if they did."""
+        bits = experiment.STEPS["sensitivity"].options["bits"]
+        tables: dict[str, dict[str, npt.NDArray[np.float64]]] = {half: {} for half in HALVES}
         if self.has("importance"):
-            scores = {
-                half: {name: unpack_numbers(packed) for name, packed in metrics_of.items()}
-                for half, metrics_of in self.payload("importance")["scores"].items()
-            }
-        return Bench.open(self.payload("bench"), scores)
+            for half, found in of_importance(self.payload("importance"), bits).items():
+                tables[half] |= found
+        if self.has("pairs"):
+            measured = experiment.STEPS["pairs"].options["bits"]
+            for half, found in of_pairs(self.payload("pairs"), measured, bits).items():
+                tables[half] |= found
+        return Bench.open(self.payload("bench"), tables)
 
     def accuracy(self, predictions: Predictions) -> dict[str, float]:
         """Norm, head and tail accuracy in percent."""

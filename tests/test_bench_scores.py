@@ -68,6 +68,8 @@ def made_scores(rng: np.random.Generator, harm: np.ndarray) -> dict[str, dict[st
     """Metrics of step ``importance`` with their shapes: the loss knows the harm, others little."""
     noise = np.outer(rng.uniform(0.5, 2, LAYERS), 4.0 ** (4 - np.array(BITS)))
     fisher = rng.uniform(0.1, 1, (CLASSES, LAYERS))
+    by_width = np.outer(noise[0], noise[0])
+    pairs = rng.uniform(0, 1e-3, (CLASSES, 120, 1, 1)) * by_width
     scores = {
         "loss": harm[:, :, None] * noise / noise[:, 3:4],
         "kl": rng.uniform(0.5, 1, (CLASSES, LAYERS, 1)) * noise,
@@ -81,6 +83,9 @@ def made_scores(rng: np.random.Generator, harm: np.ndarray) -> dict[str, dict[st
         "grape": rng.uniform(0, 1, (CLASSES, LAYERS)),
         "eigenvalue": rng.uniform(0, 1, LAYERS),
         "learned": noise,
+        # more pairs than additive: narrow layers lose more together
+        "accuracy_pairs": pairs,
+        "loss_pairs": pairs,
     }
     return dict.fromkeys(HALVES, scores)
 
@@ -138,6 +143,22 @@ def test_a_sum_over_layers_is_what_a_loop_adds_up(bench: Bench) -> None:
         row = view.widths[number].tolist()
         expected = sum(table[k, BITS.index(bits)] for k, bits in enumerate(row) if bits != 32)
         assert found[number] == pytest.approx(expected)
+
+
+def test_a_sum_over_pairs_is_what_a_loop_adds_up(bench: Bench) -> None:
+    view = bench.view("report")
+    table = np.random.default_rng(0).standard_normal((2, 120, len(BITS), len(BITS)))
+    found = view.sum_pairs(table)
+    for number in (0, 150, 600):
+        at = {k: BITS.index(b) for k, b in enumerate(view.widths[number].tolist()) if b != 32}
+        expected = sum(
+            table[:, place, at[i], at[j]]
+            for place, (i, j) in enumerate(itertools.combinations(range(LAYERS), 2))
+            if i in at and j in at
+        )
+        np.testing.assert_allclose(found[:, number], expected)
+    with pytest.raises(InputError, match="pairs, widths, widths"):
+        view.sum_pairs(table[:, :119])
 
 
 def test_a_proxy_of_one_layer_knows_its_true_loss(bench: Bench) -> None:

@@ -1,5 +1,6 @@
 """The columns of LTQ-Bench, opened from a record: configurations, costs, and true losses."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,7 +52,7 @@ class View:
         accuracy: of the float model in percent, (classes,).
         lost: points of accuracy that each class loses with one layer alone at a width,
             (classes, layers, W).
-        scores: the metrics of step ``importance`` on this half, by name.
+        scores: what steps ``importance`` and ``pairs`` measured on this half, by name.
     """
 
     widths: Ints
@@ -66,13 +67,15 @@ class View:
     scores: Mapping[str, Array]
 
     def score(self, name: str) -> Array:
-        """A metric of step ``importance``: (classes, layers, W), or those axes that it has.
+        """A metric of step ``importance``, (classes, layers, W) or those axes that it has; or of
+        ``pairs``, ``accuracy_pairs`` or ``loss_pairs``, (classes, pairs of layers, W, W).
 
         Raises:
             InputError: it was not measured.
         """
         if name not in self.scores:
-            raise InputError(f"metric {name!r} was not measured: compute the step `importance`")
+            step = "pairs" if name.endswith("_pairs") else "importance"
+            raise InputError(f"metric {name!r} was not measured: compute the step `{step}`")
         return self.scores[name]
 
     def of_layers(self, table: Array) -> Array:
@@ -94,6 +97,24 @@ class View:
     def sum(self, table: Array) -> Array:
         """The sum over layers of a table (..., layers, W) at each configuration, (..., M)."""
         return self.of_layers(table).sum(axis=-1)
+
+    def sum_pairs(self, table: Array) -> Array:
+        """The sum over pairs of layers of a table (..., pairs, W, W), (..., M); float counts 0.
+
+        Raises:
+            InputError: as :meth:`of_layers`.
+        """
+        pairs = list(itertools.combinations(range(self.widths.shape[1]), 2))
+        if table.shape[-3:] != (len(pairs), len(self.bits), len(self.bits)):
+            raise InputError(
+                f"the table has shape {table.shape}: give (..., pairs, widths, widths), the first "
+                f"of these {len(pairs)}, the others {len(self.bits)}"
+            )
+        padded = np.pad(table, [(0, 0)] * (table.ndim - 2) + [(0, 1), (0, 1)])
+        total = np.zeros((*table.shape[:-3], len(self.widths)))
+        for number, (i, j) in enumerate(pairs):
+            total += padded[..., number, self._columns[:, i], self._columns[:, j]]
+        return total
 
     @cached_property
     def _columns(self) -> Ints:
@@ -118,7 +139,7 @@ class Bench:
         groups: class labels of ``norm``, ``head`` and ``tail``.
         train_counts: training images of each class, (classes,).
         counts: what was right, by half (``select``, ``report``).
-        scores: metrics of step ``importance``, by half and name; empty where not measured.
+        scores: what steps ``importance`` and ``pairs`` measured, by half and name.
         agreement: of the predictions with those in float32, as recorded.
     """
 

@@ -27,8 +27,8 @@ class Proxy:
     Args:
         name: what the leaderboard calls it.
         needs: ``sizes``, ``accuracy`` (with one layer rounded), ``weights``, ``outputs`` (with one
-            layer rounded), ``gradients``, ``curvature`` or ``training``.
-        scores: the metrics of step ``importance`` that it reads.
+            layer rounded), ``pairs`` (with two), ``gradients``, ``curvature`` or ``training``.
+        scores: the metrics of steps ``importance`` and ``pairs`` that it reads.
         function: the proxy.
     """
 
@@ -124,6 +124,17 @@ def grape(view: View, group: str) -> Array:
     return view.sum(importance[:, None] * 10 ** (-view.score("sqnr") / 10))
 
 
+def drops_and_pairs(view: View, group: str) -> Array:
+    """Points that each layer loses alone, and what pairs lose beyond the sum of the two."""
+    return drop_sum(view, group) + view.sum_pairs(_mean(view, view.score("accuracy_pairs"), group))
+
+
+def loss_and_pairs(view: View, group: str) -> Array:
+    """The same with the increase of the loss: the objective of CLADO (Deng et al., 2025)."""
+    pairs = view.sum_pairs(_mean(view, view.score("loss_pairs"), group))
+    return added(view, group, "loss") + pairs
+
+
 def combined(view: View, group: str) -> Array:
     """Mean of the ranks by log-odds and by loss increase: two measurements of the same thing."""
     return _ranks(log_odds(view, group)) + _ranks(added(view, group, "loss"))
@@ -204,5 +215,7 @@ PROXIES = (
     Proxy("HAWQ, eigenvalue", "curvature", ("eigenvalue", "fit", "fisher"),
           partial(curvature, group="norm")),
     Proxy("LIMPQ", "training", ("learned",), partial(added, group="norm", score="learned")),
+    *_of_groups("accuracy drop and pairs", "pairs", ("accuracy_pairs",), drops_and_pairs),
+    *_of_groups("CLADO", "pairs", ("loss", "loss_pairs"), loss_and_pairs),
     *_of_groups("log-odds and loss", "outputs", ("loss",), combined),
 )  # fmt: skip
