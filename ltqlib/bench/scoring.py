@@ -76,11 +76,15 @@ class Ranked:
         order = np.argsort(self.values, kind="stable")
         ordered = self.values[order]
         starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-        total = np.add.reduceat(self.weights[order], starts, axis=0)
+        total, tied = self.weights[order], len(starts) < len(order)
+        if tied:
+            total = np.add.reduceat(total, starts, axis=0)
         rank = total.cumsum(axis=0)  # whole numbers below 2**24, exact in float32
-        rank -= (total + self.weights.sum(axis=0)) / 2  # of the middle of equal values
+        total += self.weights.sum(axis=0)
+        total /= 2
+        rank -= total  # of the middle of equal values
         ranks = np.empty_like(self.weights)
-        ranks[order] = np.repeat(rank, np.diff(np.r_[starts, len(order)]), axis=0)
+        ranks[order] = np.repeat(rank, np.diff(np.r_[starts, len(order)]), axis=0) if tied else rank
         return ranks
 
     @cached_property
