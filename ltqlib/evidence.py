@@ -15,6 +15,7 @@ import numpy.typing as npt
 import yaml
 
 from ltqlib import experiment, longtail, metrics, paths
+from ltqlib.bench import HALVES, Bench, of_importance, of_pairs
 from ltqlib.config import RunConfig
 from ltqlib.crossed import Estimate, class_weights, crossed_interval
 from ltqlib.errors import InputError
@@ -151,6 +152,20 @@ class Run:
         those of the axes that the metric has."""
         return unpack_numbers(self.payload("importance")["scores"][half][metric])
 
+    @cached_property
+    def bench(self) -> Bench:
+        """LTQ-Bench of this model, with what ``importance`` and ``pairs`` measured, if they did."""
+        bits = experiment.STEPS["sensitivity"].options["bits"]
+        tables: dict[str, dict[str, npt.NDArray[np.float64]]] = {half: {} for half in HALVES}
+        if self.has("importance"):
+            for half, found in of_importance(self.payload("importance"), bits).items():
+                tables[half] |= found
+        if self.has("pairs"):
+            measured = experiment.STEPS["pairs"].options["bits"]
+            for half, found in of_pairs(self.payload("pairs"), measured, bits).items():
+                tables[half] |= found
+        return Bench.open(self.payload("bench"), tables)
+
     def accuracy(self, predictions: Predictions) -> dict[str, float]:
         """Norm, head and tail accuracy in percent."""
         return metrics.group_accuracy(predictions, self.labels, self.groups)
@@ -261,6 +276,17 @@ def open_orders(profile: str, imbalance_factor: float, step: str) -> dict[str, R
         name: open_replicates(profile, imbalance_factor, class_order=order).with_step(step)
         for name, order in longtail.CLASS_ORDERS.items()
     }
+
+
+def open_benches(profile: str, factors: tuple[float, ...] = FACTORS) -> dict[float, Bench]:
+    """LTQ-Bench of each imbalance factor that has the record, by factor.
+
+    If none has, that of the most severe factor, which is then computed.
+    """
+    runs = {factor: open_replicates(profile, factor).with_step("bench").first for factor in factors}
+    known = {factor: run for factor, run in runs.items() if run.has("bench")}
+    severe = min(runs)
+    return {factor: run.bench for factor, run in (known or {severe: runs[severe]}).items()}
 
 
 def in_common(first: Replicates, second: Replicates) -> tuple[Replicates, Replicates]:

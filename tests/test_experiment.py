@@ -46,6 +46,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """A complete smoke run at IF 0.1 in a home of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LTQ_HOME", str(tmp_path_factory.mktemp("home")))
+        bench = experiment.STEPS["bench"]  # with fewer configurations
+        few = {"plan": bench.options["plan"] | {"prefixes": 2, "pairs": 1}, "check": [5, 60]}
+        smaller = dataclasses.replace(bench, options=bench.options | few)
+        patch.setitem(experiment.STEPS, "bench", smaller)
         config = from_profile("smoke", imbalance_factor=0.1, train_images=9_600)
         experiment.get_or_run(config, "mpq")
         experiment.get_or_run(config, "ptq")

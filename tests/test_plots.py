@@ -173,3 +173,30 @@ def test_ranks_are_written_into_their_cells() -> None:
 )
 def test_diagrams_render(name: str) -> None:
     assert render(getattr(diagrams, name)()) > 10_000
+
+
+def test_the_leaderboard_is_sorted_by_the_tail() -> None:
+    rows = [
+        (name, group, value + shift, value + shift - 0.05, value + shift + 0.05)
+        for name, value in (("size", 0.3), ("accuracy drop", 0.8), ("FIT", 0.6))
+        for group, shift in (("tail", 0.0), ("norm", 0.1))
+    ]
+    table = pd.DataFrame(rows, columns=["proxy", "group", "spearman", "low", "high"])
+    figure = plots.leaderboard(table, {"other images": 0.95}, target=0.9)
+    (axes,) = figure.axes
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["accuracy drop", "FIT", "size"]
+    tail = axes.containers[0].lines[0]  # the marks, without caps and bars
+    np.testing.assert_allclose(tail.get_xdata(orig=False), [0.8, 0.6, 0.3])
+    bottom, top = axes.get_ylim()
+    assert bottom > top
+    assert render(figure) > 10_000
+
+
+def test_true_losses_stand_over_what_each_proxy_says() -> None:
+    rng = np.random.default_rng(0)
+    panels = {name: (rng.random(50), rng.random(50)) for name in ("size", "drop")}
+    figure = plots.losses_over_proxy(panels)
+    for axes, (name, (predicted, lost)) in zip(figure.axes, panels.items(), strict=True):
+        assert axes.get_title("left") == name
+        np.testing.assert_array_equal(axes.lines[0].get_xydata(), np.stack([predicted, lost], 1))
+    assert render(figure) > 10_000

@@ -15,6 +15,7 @@ from ltqlib.plots.accuracy import (
     loss_heatmap,
     training_curve,
 )
+from ltqlib.plots.bench import leaderboard, losses_over_proxy
 from ltqlib.plots.evidence import claims_forest, decomposition, over_frequency
 from ltqlib.plots.front import front, front_interactive
 from ltqlib.plots.interactions import interaction_growth, interaction_maps, sum_and_pair
@@ -46,7 +47,9 @@ __all__ = [
     "front_interactive",
     "interaction_growth",
     "interaction_maps",
+    "leaderboard",
     "loss_heatmap",
+    "losses_over_proxy",
     "metric_ranks",
     "over_frequency",
     "rank_changes",

@@ -1,0 +1,35 @@
+"""LTQ-Bench: thousands of bit configurations, what they cost every class, and what predicts it.
+
+:mod:`configurations` draws them, and the step ``bench`` evaluates them once. :mod:`columns` opens
+the record, :mod:`measurements` what other steps measured, :mod:`proxies` and :mod:`fitted` predict
+losses, :mod:`scoring` and :mod:`leaderboard` say how well. No torch here.
+"""
+
+from ltqlib.bench.columns import HALVES, Bench, Counts, View
+from ltqlib.bench.configurations import FAMILIES, Configurations, Plan, draw
+from ltqlib.bench.fitted import additive_fit, mixture
+from ltqlib.bench.leaderboard import Leaderboard
+from ltqlib.bench.measurements import of_importance, of_pairs
+from ltqlib.bench.proxies import PROXIES, Proxy
+from ltqlib.bench.scoring import Score, Scorer, multiplicities
+
+__all__ = [
+    "FAMILIES",
+    "HALVES",
+    "PROXIES",
+    "Bench",
+    "Configurations",
+    "Counts",
+    "Leaderboard",
+    "Plan",
+    "Proxy",
+    "Score",
+    "Scorer",
+    "View",
+    "additive_fit",
+    "draw",
+    "mixture",
+    "multiplicities",
+    "of_importance",
+    "of_pairs",
+]
