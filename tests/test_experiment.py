@@ -20,9 +20,14 @@ from ltqlib.evidence import Replicates, Run
 from ltqlib.interactions import Pairs
 from ltqlib.publish import publish
 from ltqlib.records import unpack
-from ltqlib.steps import allocating, common, quantizing
+from ltqlib.steps import allocating, common, pairing, quantizing
 
 pytestmark = pytest.mark.slow
+
+# of each model one program, of accuracies: few images make interactions large and programs slow
+SHORT = dataclasses.replace(
+    experiment.STEPS["quadratic"], options={"free": 6, "objectives": ["tail"], "budgets": [4.0]}
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +40,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         experiment.get_or_run(config, "ptq")
         experiment.get_or_run(config, "schemes")
         experiment.get_or_run(config, "allocate")
+        patch.setitem(experiment.STEPS, "quadratic", SHORT)
+        patch.setattr(pairing, "MEASURES", {"accuracy": Pairs.of_accuracy})
         experiment.get_or_run(config, "quadratic")
         yield Run(config)
 
