@@ -36,9 +36,14 @@ from ltqlib.interactions import Pairs
 from ltqlib.publish import publish
 from ltqlib.quantization import SCHEMES, Bits, quantize_network
 from ltqlib.records import unpack
-from ltqlib.steps import choosing, common, importances, quantizing
+from ltqlib.steps import choosing, common, importances, pairing, quantizing
 
 pytestmark = pytest.mark.slow
+
+# of each model one program, of accuracies: few images make interactions large and programs slow
+SHORT = dataclasses.replace(
+    experiment.STEPS["quadratic"], options={"free": 6, "objectives": ["tail"], "budgets": [4.0]}
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +60,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         experiment.get_or_run(config, "ptq")
         experiment.get_or_run(config, "schemes")
         experiment.get_or_run(config, "allocate")
+        patch.setitem(experiment.STEPS, "quadratic", SHORT)
+        patch.setattr(pairing, "MEASURES", {"accuracy": Pairs.of_accuracy})
         experiment.get_or_run(config, "quadratic")
         yield Run(config)
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from ltqlib import diagrams, evidence, plots
+from ltqlib import diagrams, evidence, interactions, plots
 
 mpl.use("Agg")
 
@@ -199,4 +199,56 @@ def test_true_losses_stand_over_what_each_proxy_says() -> None:
     for axes, (name, (predicted, lost)) in zip(figure.axes, panels.items(), strict=True):
         assert axes.get_title("left") == name
         np.testing.assert_array_equal(axes.lines[0].get_xydata(), np.stack([predicted, lost], 1))
+    assert render(figure) > 10_000
+
+
+def pair_tables() -> dict[str, pd.DataFrame]:
+    """Tested interactions of four layers at 3 and 4 bits, the tail's larger than the head's."""
+    generator = np.random.default_rng(0)
+    singles = generator.exponential(size=(4, 2, 10, 2))
+    found = generator.normal(size=(6, 2, 2, 10, 2))
+    found[..., 4:, :] *= 3
+    pairs = interactions.Pairs(
+        ("L1", "L2", "L3", "L4"), (4, 3), np.zeros((10, 2)), singles, found, 0.1 + 0 * found
+    )
+    groups = {"head": range(4), "tail": range(4, 10)}
+    return {
+        group: interactions.tested(interactions.pair_table(pairs, list(members)))
+        for group, members in groups.items()
+    }
+
+
+def test_the_map_shows_one_width_above_and_the_other_below_the_diagonal() -> None:
+    tables = pair_tables()
+    figure = plots.interaction_maps(tables, 3, 4, ["L1", "L2", "L3", "L4"])
+    for axes, table in zip(figure.axes, tables.values(), strict=False):
+        drawn = np.asarray(axes.images[0].get_array())
+        rows = table.set_index(["first", "second", "bits_first", "bits_second"])["interaction"]
+        assert drawn[0, 2] == rows.loc[("L1", "L3", 3, 3)]
+        assert drawn[2, 0] == rows.loc[("L1", "L3", 4, 4)]
+        assert np.isnan(np.ma.filled(drawn[1, 1], np.nan))
+        chosen = table[(table["bits_first"] == table["bits_second"]) & (table["holm"] < 0.05)]
+        assert len(axes.lines[0].get_xdata()) == len(chosen)  # type: ignore[arg-type]
+    assert render(figure) > 10_000
+
+
+def test_pairs_are_held_against_sums_of_the_other_half() -> None:
+    tables = pair_tables()
+    figure = plots.sum_and_pair(tables)
+    for axes, table in zip(figure.axes, tables.values(), strict=True):
+        first = table["one_select"] + table["other_select"]
+        assert list(axes.lines[0].get_xdata()) == list(first)  # type: ignore[arg-type]
+        assert list(axes.lines[0].get_ydata()) == list(table["both_report"])  # type: ignore[arg-type]
+    assert render(figure) > 10_000
+
+
+def test_growth_is_of_equally_many_pairs() -> None:
+    tables = pair_tables()
+    figure = plots.interaction_growth(tables, bins=4)
+    left, right = figure.axes
+    for line, table in zip(right.lines, tables.values(), strict=False):
+        expected = table.groupby("distance")["interaction"].mean()
+        np.testing.assert_allclose(line.get_ydata(), expected)
+    means = np.asarray(left.lines[0].get_ydata())
+    assert means.mean() == pytest.approx(tables["head"]["interaction"].mean())
     assert render(figure) > 10_000

@@ -21,6 +21,8 @@ LOOKS = {
 OTHER = (".", "circle", ACCENT)
 TITLES = {"norm": "all classes", "tail": "tail", "worst": "worst class"}
 NEUTRAL = "#8a94a3"  # text and lines that can be read on white and on the dark theme
+# drawn while the page is read: once it is laid out the figure fits its column
+FIT = "window.addEventListener('load', () => Plotly.Plots.resize('{plot_id}'));"
 SCRIPT = "_static/plotly.min.js"  # from the book itself; book/_ext/interactive_figures.py
 
 
@@ -78,6 +80,7 @@ def front_interactive(table: pd.DataFrame, floating: dict[str, float]) -> Page:
         full_html=False,
         div_id="front-interactive",
         default_height="34rem",
+        post_script=FIT,
         validate=True,
     )
     return Page(f'<div class="interactive">{html}</div>', f"{len(table)} allocations, interactive")

@@ -27,9 +27,9 @@ def interaction_maps(
         grid = np.full((len(layers), len(layers)), np.nan)
         at = rows["row"].map(place).to_numpy(), rows["column"].map(place).to_numpy()
         grid[at] = rows["interaction"]
-        image = axes.imshow(grid, cmap="PuOr", vmin=-limit, vmax=limit)
+        image = axes.imshow(grid, cmap="PuOr_r", vmin=-limit, vmax=limit)
         sure = (rows["holm"] < 0.05).to_numpy()
-        axes.plot(at[1][sure], at[0][sure], ".", ms=4, color=INK)
+        axes.plot(at[1][sure], at[0][sure], "o", ms=4, color=INK, mec="white")
         axes.set_title(group, color=COLORS[group])
         axes.set_xticks(range(0, len(layers), 3), list(layers)[::3])
         axes.set_yticks(range(0, len(layers), 3), list(layers)[::3])
