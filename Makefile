@@ -9,6 +9,7 @@ PROFILE ?= laptop
 IF ?= 1,0.1,0.02,0.01
 SEED ?= 0
 DATA ?=
+UNTIL ?= mpq
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -19,7 +20,7 @@ PROBLEM = $(shell \
     echo '$(PYTHON) is older than 3.11: install Python 3.11, or name one with PYTHON=...'; \
   elif ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
     echo '$(PYTHON) has no venv module: install it (Debian and Ubuntu: python3-venv)'; fi)
-GRID = $(BIN)/snakemake --config profile=$(PROFILE) imbalance_factors=$(IF) seeds=$(SEED) \
+GRID = $(BIN)/snakemake --config profile=$(PROFILE) imbalance_factors=$(IF) seeds=$(SEED) until=$(UNTIL) \
   $(if $(DATA),'data=$(DATA)')
 
 .PHONY: help book test reproduce publish lint baselines clean
@@ -27,7 +28,7 @@ GRID = $(BIN)/snakemake --config profile=$(PROFILE) imbalance_factors=$(IF) seed
 help: ## This list
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo '  make reproduce PROFILE=$(PROFILE) IF=$(IF) SEED=$(SEED) DATA=folder:PATH'
+	@echo '  make reproduce PROFILE=$(PROFILE) IF=$(IF) SEED=$(SEED) UNTIL=$(UNTIL) DATA=folder:PATH'
 
 book: $(STAMP) ## Build the book from the published records: _build/html/index.html
 	$(BIN)/snakemake book

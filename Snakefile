@@ -4,6 +4,7 @@
     snakemake --config profile=smoke imbalance_factors=0.1,0.01 seeds=0,1
     snakemake --config imbalance_factors=0.01 seeds=0,1 class_orders=reversed,random-1,random-2
     snakemake --config data=folder:data/mine    with images of your own
+    snakemake --config until=allocate           every step up to one that is not in each run
     snakemake book                              what `make book` does
     snakemake --workflow-profile profiles/slurm the same graph on a cluster
 
@@ -28,7 +29,7 @@ import ltqlib
 from ltqlib import paths
 from ltqlib.config import from_profile
 from ltqlib.errors import InputError
-from ltqlib.experiment import find_config
+from ltqlib.experiment import STEPS, find_config
 from ltqlib.longtail import CLASS_ORDERS
 from snakemake.exceptions import WorkflowError
 
@@ -52,6 +53,9 @@ if unknown := set(ORDERS) - set(CLASS_ORDERS):
 DATA = config.get("data") or os.environ.get("LTQ_DATA")
 DEVICE = config.get("device", "auto")
 THREADS = int(config.get("threads", 1))
+UNTIL = config.get("until", "mpq")  # the last step that `measure` computes
+if UNTIL not in STEPS:
+    raise WorkflowError(f"until={UNTIL}: use one of {', '.join(STEPS)}")
 
 LIBRARY = hashlib.sha256(
     b"".join(path.read_bytes() for path in sorted(Path(ltqlib.__file__).parent.rglob("*.py")))
@@ -134,11 +138,12 @@ rule measure:
         touch(f"{RUNS}/{{digest}}/measure.done"),
     params:
         options=options,
+        until=UNTIL,
         library=LIBRARY,
         fresh=os.environ.get("LTQ_FRESH", ""),
     threads: THREADS
     shell:
-        "ltq run {params.options:q} --threads {threads}"
+        "ltq run {params.options:q} --threads {threads} --until {params.until}"
 
 
 rule notebook:

@@ -55,6 +55,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         few = {"plan": bench.options["plan"] | {"prefixes": 2, "pairs": 1}, "check": [5, 60]}
         smaller = dataclasses.replace(bench, options=bench.options | few)
         patch.setitem(experiment.STEPS, "bench", smaller)
+        importance_step = experiment.STEPS["importance"]  # with fewer images and probes
+        little = {"images": {"outputs": 10, "fisher": 10, "curvature": 5, "eigenvalue": 2}}
+        little |= {"probes": 4, "learning": {"steps": 4, "batch": 10, "learning_rate": 0.05}}
+        less = dataclasses.replace(importance_step, options=importance_step.options | little)
+        patch.setitem(experiment.STEPS, "importance", less)
         config = from_profile("smoke", imbalance_factor=0.1, train_images=9_600)
         experiment.get_or_run(config, "mpq")
         experiment.get_or_run(config, "ptq")
