@@ -222,7 +222,8 @@ def test_importance_sees_one_half_and_agrees_with_the_network(run: Run) -> None:
     parents = {name: run.record(name) for name in ("data", "train", "decouple")}
     network = common.folded(run.config, parents, "cpu", "crt")
     dataset = data.load("digits")
-    sample = importances._balanced(dataset.test_images, dataset.test_labels, run.select, 100)
+    count = run.record("importance")["options"]["images"]["outputs"]
+    sample = importances._balanced(dataset.test_images, dataset.test_labels, run.select, count)
     quantized = quantize_network(network, {"L3": Bits(4)}, SCHEMES["w-tensor"])
     labels = torch.from_numpy(sample[1])
     before, after = (
