@@ -1,4 +1,4 @@
-"""Proxies with parameters, each fitted to what it is not scored on; and how far addition goes."""
+"""Proxies with parameters, each fitted to what it is not scored on."""
 
 from collections.abc import Callable, Sequence
 
@@ -69,21 +69,16 @@ def _stacked(parts: Sequence[Proxy], view: View) -> Array:
 
 
 def additive_fit(bench: Bench, rows: Ints, half: str, group: str) -> Array:
-    """How far any additive model goes: one number a layer and width, fitted to true losses.
+    """What a regression says: points a layer and width, fitted to the losses of configurations.
 
-    It is fitted by ridge regression to half of the clusters and predicts the other half, and the
-    other way round; losses are the log-odds of the group's accuracy, measured on ``half``. That
-    takes thousands of evaluated configurations: it is a limit to compare with, not a proxy.
+    Ridge regression, fitted to half of the clusters to predict the other half, and the other way
+    round; losses are those on ``half``. It needs thousands of evaluated configurations where a
+    proxy needs each layer alone: something to compare with.
 
     Returns:
         Predictions for ``rows``, (len(rows),).
     """
-    counts = bench.counts[half]
-    members = bench.groups[group]
-    share = (counts.correct[members][:, rows].sum(axis=0) + 0.5) / (
-        counts.images[members].sum() + 1
-    )
-    target = np.log1p(-share) - np.log(share)  # of a wrong prediction: larger for larger losses
+    target = bench.lost(group, half)[rows]
     design = _one_hot(bench.widths[rows])
     clusters = np.unique(bench.cluster[rows])
     first = np.isin(bench.cluster[rows], clusters[::2])

@@ -1,6 +1,6 @@
-"""The leaderboard: every proxy on every model, and the limits that they stand between."""
+"""The leaderboard: every proxy on every model, and what to compare them with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ GROUPS = ("tail", "norm")
 ALL = "all"  # in place of an imbalance factor: the mean over them
 COLUMNS = ["proxy", "needs", "factor", "group", "spearman", "low", "high"]
 MIXTURE = "mixture of ranks"
-ADDITIVE = "additive model fitted to half of the configurations"
+ADDITIVE = "points a layer and width, fitted to half of the configurations"
 OTHER_HALF = "true loss on the other images"
 
 Scores = dict[float, list[Score]]  # by imbalance factor, of each of GROUPS
@@ -90,8 +90,8 @@ class Leaderboard:
             ]
         return found
 
-    def limits(self) -> pd.DataFrame:
-        """What bounds a proxy: the noise of the truth, and what an additive model can say."""
+    def references(self) -> pd.DataFrame:
+        """To compare with: the truth on the other images, and a regression on configurations."""
         noise = {f: [scorer.agreement(g) for g in GROUPS] for f, scorer in self.scorers.items()}
         additive = {
             factor: [_additive(scorer, group) for group in GROUPS]
@@ -100,10 +100,12 @@ class Leaderboard:
         rows = _rows(OTHER_HALF, "all", noise) + _rows(ADDITIVE, "all", additive)
         return pd.DataFrame(rows, columns=COLUMNS)
 
-    def regret(self, budgets: Sequence[float], group: str = "tail") -> pd.DataFrame:
+    def regret(
+        self, names: Collection[str], budgets: Sequence[float], group: str = "tail"
+    ) -> pd.DataFrame:
         """Points lost beyond an exact search by picking with a proxy, the mean over models."""
         rows = []
-        for proxy in self.proxies:
+        for proxy in (proxy for proxy in self.proxies if proxy.name in names):
             for budget in budgets:
                 found = Score.mean(
                     [s.regret(proxy.function, budget, group) for s in self.scorers.values()]

@@ -118,6 +118,7 @@ class Scorer:
         self.weights = multiplicities(bench.cluster[rows], draws)
         self.views = {half: bench.view(half, rows) for half in HALVES}
         self._truths: dict[tuple[str, str], Ranked] = {}
+        self._predicted: dict[tuple[Function, str], Array] = {}
 
     def truth(self, group: str, half: str) -> Ranked:
         """True losses of a group, measured on a half."""
@@ -132,12 +133,15 @@ class Scorer:
         Raises:
             InputError: not one finite number a configuration.
         """
+        if (proxy, half) in self._predicted:
+            return self._predicted[proxy, half]
         values = np.asarray(proxy(self.views[half]), dtype=float)
         if values.shape != self.rows.shape or not np.isfinite(values).all():
             raise InputError(
                 f"the proxy gave shape {values.shape}, or a value that is not finite: return one "
                 f"number for each of the {len(self.rows)} configurations"
             )
+        self._predicted[proxy, half] = values
         return values
 
     def spearman(self, proxy: Function, groups: Sequence[str] = ("tail", "norm")) -> list[Score]:

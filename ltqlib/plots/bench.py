@@ -11,11 +11,11 @@ from ltqlib.plots.marks import COLORS, MARKERS
 from ltqlib.style import BODY, FAINT, INK, NORM, TAIL, new_figure
 
 
-def leaderboard(table: pd.DataFrame, limits: Mapping[str, float], target: float) -> Figure:
+def leaderboard(table: pd.DataFrame, references: Mapping[str, float], target: float) -> Figure:
     """Rank correlation of each proxy with the loss of the tail and of all classes, with intervals.
 
     Rows of ``table``: one a ``proxy`` and ``group`` (``tail`` or ``norm``), with ``spearman``,
-    ``low`` and ``high``; the best for the tail comes on top. ``limits`` are dashed lines.
+    ``low`` and ``high``; the best for the tail comes on top. ``references`` are dashed lines.
     """
     tail = table[table["group"] == "tail"].sort_values("spearman", ascending=False)
     names = tail["proxy"].tolist()
@@ -29,7 +29,7 @@ def leaderboard(table: pd.DataFrame, limits: Mapping[str, float], target: float)
                       color=COLORS[group], marker=MARKERS[group], ms=4.5, lw=1.2,
                       label=labels[group])  # fmt: skip
     axes.axvline(target, color=INK, lw=1, label="target")
-    for (name, value), style in zip(limits.items(), ("--", ":"), strict=False):
+    for (name, value), style in zip(references.items(), ("--", ":"), strict=False):
         axes.axvline(value, color=TAIL, ls=style, lw=1.2, label=name)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
