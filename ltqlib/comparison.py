@@ -109,19 +109,20 @@ def in_words(found: Interval) -> str:
 
 
 def comparison_table(replicates: Replicates, budget: str) -> pd.DataFrame:
-    """Accuracy of every model under a budget, and its change against float, as words."""
-    rows = {}
+    """Accuracy of every model under a budget with its spread, and its change against float."""
+    columns: dict[str, dict[str, str]] = {}
     outcomes = outcomes_of(replicates, budget)
     for name, mine in outcomes.items():
-        found = [replicates.estimate(mine, replicates.groups[group]) for group in GROUPS]
+        found = {group: replicates.estimate(mine, replicates.groups[group]) for group in GROUPS}
+        levels = {group: spread(e.value, e.sd_seeds) for group, e in found.items()}
         low = worst_class(replicates, mine)
-        cells = {g: spread(e.value, e.sd_seeds) for g, e in zip(GROUPS, found, strict=True)}
-        cells["worst class"] = spread(low.mean(), low.std(ddof=1) if len(low) > 1 else np.nan)
-        for group, title in (("tail", "tail, less float"), ("worst", "worst class, less float")):
-            text = in_words(change(replicates, outcomes[FLOAT], mine, group))
-            cells[title] = "" if name == FLOAT else text
-        rows[name] = cells
-    return pd.DataFrame(rows).T
+        levels["worst"] = spread(low.mean(), low.std(ddof=1) if len(low) > 1 else np.nan)
+        for group, level in levels.items():
+            against = in_words(change(replicates, outcomes[FLOAT], mine, group))
+            title = {"norm": "overall", "worst": "worst class"}.get(group, group)
+            cell = level if name == FLOAT else f"{level}; {against}"
+            columns.setdefault(title, {})[name] = cell
+    return pd.DataFrame(columns)
 
 
 def changes_in_words(replicates: Replicates, budgets: Mapping[str, str]) -> pd.DataFrame:
