@@ -117,7 +117,7 @@ def changes_by_method(table: pd.DataFrame, low: float = -25.0) -> Figure:
             places = np.array([methods.index(name) for name in rows["method"]]) + shift
             _with_limit(axes, rows, places, low, mark, color, f"IF {factor:g}")
         axes.axvline(0, color=INK, lw=0.8)
-        axes.set_xlim(low - 1, None)
+        axes.set_xlim(low - 1, min(axes.get_xlim()[1], -low))  # an interval may leave the panel
         axes.set_title(title)
         axes.grid(axis="x")
     panels[0].set_yticks(range(len(methods)), methods)
