@@ -13,7 +13,7 @@ from scipy import stats
 
 from ltqlib import experiment
 from ltqlib.evidence import GROUPS, Outcomes, Replicates, Run
-from ltqlib.tables import spread, words
+from ltqlib.tables import NBSP, spread, words
 
 Interval = tuple[float, float, float]  # value, low, high
 
@@ -120,7 +120,8 @@ def comparison_table(replicates: Replicates, budget: str) -> pd.DataFrame:
         for group, level in levels.items():
             against = in_words(change(replicates, outcomes[FLOAT], mine, group))
             title = {"norm": "overall", "worst": "worst class"}.get(group, group)
-            cell = level if name == FLOAT else f"{level}; {against}"
+            together = against.replace(" [", f"{NBSP}[")  # on one line of its cell
+            cell = level if name == FLOAT else f"{level}; {together}"
             columns.setdefault(title, {})[name] = cell
     return pd.DataFrame(columns)
 
