@@ -15,12 +15,12 @@ import numpy.typing as npt
 import yaml
 
 from ltqlib import experiment, longtail, metrics, paths
-from ltqlib.bench import HALVES, Bench, of_importance, of_pairs
+from ltqlib.bench import Bench, of_importance, of_pairs
 from ltqlib.config import RunConfig
 from ltqlib.crossed import Estimate, class_weights, crossed_interval
 from ltqlib.errors import InputError
 from ltqlib.mpq import Sensitivity
-from ltqlib.records import Record, unpack, unpack_numbers
+from ltqlib.records import HALVES, Record, unpack, unpack_numbers
 
 FACTORS = (0.1, 0.02, 0.01)  # the imbalance factors of the post
 GROUPS = ("norm", "head", "tail")

@@ -23,7 +23,7 @@ from scipy import special, stats
 from ltqlib import metrics
 from ltqlib.errors import InputError
 from ltqlib.mpq import Quadratic, Sensitivity
-from ltqlib.records import unpack_array
+from ltqlib.records import HALVES, unpack_array
 
 FLOAT = 32  # the width of a layer that is not quantized
 
@@ -147,9 +147,6 @@ class Pairs:
         both[..., 1:, 1:] = np.moveaxis(found, 3, 0)
         names = tuple(str(label) for label in range(classes))
         return Quadratic(Sensitivity(singles, self.layers, (free, *self.widths), names), both)
-
-
-HALVES = ("select", "report")
 
 
 def pair_table(pairs: Pairs, members: Sequence[int]) -> pd.DataFrame:

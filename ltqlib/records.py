@@ -29,6 +29,7 @@ from ltqlib.errors import InputError, disk_errors
 from ltqlib.files import write_whole
 
 SCHEMA = 1
+HALVES = ("select", "report")  # of the test images: the keys of what is kept by half
 Record = dict[str, Any]
 
 

@@ -11,7 +11,6 @@ from scipy import stats
 from ltqlib import experiment, mpq
 from ltqlib.bench import (
     FAMILIES,
-    HALVES,
     PROXIES,
     Bench,
     Leaderboard,
@@ -25,7 +24,7 @@ from ltqlib.bench import (
 from ltqlib.bench.proxies import average_bits, bit_operations, drop_sum, log_odds, survival
 from ltqlib.bench.scoring import Ranked
 from ltqlib.errors import InputError
-from ltqlib.records import pack, pack_array
+from ltqlib.records import HALVES, pack, pack_array
 
 CLASSES, LAYERS, IMAGES = 10, 16, 500
 OPTIONS = experiment.STEPS["bench"].options["plan"] | {"prefixes": 25, "pairs": 2}

@@ -16,8 +16,8 @@ from ltqlib.mpq import Sensitivity
 from ltqlib.quantization import SCHEMES, Bits, quantize_network
 from ltqlib.records import pack_numbers
 from ltqlib.sensitivity import Configurations
-from ltqlib.steps.allocating import cross_fitted
 from ltqlib.steps.choosing import Chooser, importances
+from ltqlib.steps.common import cross_fitted
 
 LAYERS, WIDTHS = ("L1", "L2", "L3", "L4"), (6, 5, 4, 3)
 COSTS = {

@@ -5,7 +5,7 @@ the record, :mod:`measurements` what other steps measured, :mod:`proxies` and :m
 losses, :mod:`scoring` and :mod:`leaderboard` say how well. No torch here.
 """
 
-from ltqlib.bench.columns import HALVES, Bench, Counts, View
+from ltqlib.bench.columns import Bench, Counts, View
 from ltqlib.bench.configurations import FAMILIES, Configurations, Plan, draw
 from ltqlib.bench.fitted import additive_fit, mixture
 from ltqlib.bench.leaderboard import Leaderboard
@@ -15,7 +15,6 @@ from ltqlib.bench.scoring import Score, Scorer, multiplicities
 
 __all__ = [
     "FAMILIES",
-    "HALVES",
     "PROXIES",
     "Bench",
     "Configurations",

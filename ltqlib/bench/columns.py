@@ -11,9 +11,7 @@ import numpy.typing as npt
 
 from ltqlib.bench.configurations import FLOAT
 from ltqlib.errors import InputError
-from ltqlib.records import unpack, unpack_array
-
-HALVES = ("select", "report")
+from ltqlib.records import HALVES, unpack, unpack_array
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

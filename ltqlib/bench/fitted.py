@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import nnls
 
-from ltqlib.bench.columns import HALVES, Array, Bench, Ints, View
+from ltqlib.bench.columns import Array, Bench, Ints, View
 from ltqlib.bench.proxies import PROXIES, Proxy
+from ltqlib.records import HALVES
 
 INGREDIENTS = (  # of a mixture, where they were measured; chosen before any of them was scored
     "average weight bits",

@@ -5,10 +5,11 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ltqlib.bench.columns import HALVES, Bench
+from ltqlib.bench.columns import Bench
 from ltqlib.bench.fitted import additive_fit, mixture
 from ltqlib.bench.proxies import PROXIES, Function, Proxy
 from ltqlib.bench.scoring import Score, Scorer
+from ltqlib.records import HALVES
 
 GROUPS = ("tail", "norm")
 ALL = "all"  # in place of an imbalance factor: the mean over them

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from ltqlib.bench.columns import HALVES, Array
+from ltqlib.bench.columns import Array
 from ltqlib.errors import InputError
 from ltqlib.interactions import Pairs
-from ltqlib.records import unpack_numbers
+from ltqlib.records import HALVES, unpack_numbers
 
 Tables = dict[str, dict[str, Array]]  # by half and name
 READERS = {"accuracy_pairs": Pairs.of_accuracy, "loss_pairs": Pairs.of_loss}

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from ltqlib.bench.columns import HALVES, Array, Bench, Ints, View
+from ltqlib.bench.columns import Array, Bench, Ints, View
 from ltqlib.errors import InputError
+from ltqlib.records import HALVES
 
 Function = Callable[[View], Array]
 Samples = npt.NDArray[np.float32]

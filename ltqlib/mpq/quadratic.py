@@ -12,7 +12,7 @@ from ltqlib.mpq.costs import Budget
 from ltqlib.mpq.objective import Objective
 from ltqlib.mpq.problem import Sensitivity, Table
 from ltqlib.mpq.program import Constraint, minimize
-from ltqlib.mpq.solver import Allocation, infeasible
+from ltqlib.mpq.solver import Allocation, infeasible, solved
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +87,4 @@ def allocate_quadratic(
         raise infeasible(limits)
     choice, bound = solution
     widths = table.named(choice, [[layer] for layer in range(len(table.layers))])
-    losses = model.predict(widths)
-    value = objective.value(losses)
-    return Allocation(
-        widths=widths,
-        class_losses=losses,
-        objective=value,
-        costs={budget.name: budget.cost(widths) for budget in budgets},
-        gap=max(0.0, value - bound),
-        seconds=time.perf_counter() - started,
-    )
+    return solved(widths, model.predict(widths), objective, bound, budgets, started)

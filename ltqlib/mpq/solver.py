@@ -59,13 +59,30 @@ def allocate(
     started = time.perf_counter()
     groups = units(sensitivity.layers, tied)
     limits = _limits(sensitivity, budgets, groups, max_class_loss)
-    losses = merge(sensitivity.losses, groups)
-    solution = minimize(losses, objective, limits)
+    solution = minimize(merge(sensitivity.losses, groups), objective, limits)
     if solution is None:
         raise infeasible(limits)
     choice, bound = solution
     widths = sensitivity.named(choice, groups)
-    class_losses = sensitivity.predict(widths)
+    losses = sensitivity.predict(widths)
+    return solved(widths, losses, objective, bound, budgets, started)
+
+
+def solved(
+    widths: dict[str, int],
+    class_losses: Table,
+    objective: Objective,
+    bound: float,
+    budgets: Sequence[Budget],
+    started: float,
+) -> Allocation:
+    """The allocation of the widths that a program found: value, costs, gap and time.
+
+    Args:
+        class_losses: what the program's model predicts of the widths (classes,).
+        bound: proven lower bound of the objective.
+        started: what ``time.perf_counter`` said when the work began.
+    """
     value = objective.value(class_losses)
     return Allocation(
         widths=widths,

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ltqlib.plots.marks import COLORS, accuracy_axis, hollow, legend, with_interval
@@ -135,11 +136,7 @@ def extra_by_seed(tables: Mapping[str, pd.DataFrame]) -> Figure:
             if seed == "all":
                 look = {"fmt": "D", "ms": 7, "lw": 2, "color": INK, "label": "all seeds"}
             axes.errorbar(places, rows["value"], yerr=error, **look)
-        axes.axhline(0, color=INK, lw=0.8)
-        axes.set_xticks(range(len(widths)), [str(bits) for bits in widths])
-        axes.set_xlabel("bits")
-        axes.set_title(title)
-        axes.grid(axis="y")
+        _over_bits(axes, title, widths)
     panels[0].set_ylabel("tail loss beyond head loss (points)")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2)
@@ -167,15 +164,20 @@ def extra_by_factor(table: pd.DataFrame) -> Figure:
             axes.errorbar(
                 places, rows["value"], yerr=error, ms=5, lw=1.5, label=f"IF {factor:g}", **look
             )
-        axes.axhline(0, color=INK, lw=0.8)
-        axes.set_xticks(range(len(widths)), [str(bits) for bits in widths])
-        axes.set_xlabel("bits")
-        axes.set_title(method)
-        axes.grid(axis="y")
+        _over_bits(axes, method, widths)
     panels[0].set_ylabel("tail loss beyond\nhead loss (points)")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(factors))
     return figure
+
+
+def _over_bits(axes: Axes, title: str, widths: Sequence[int]) -> None:
+    """What the panels over bit-widths share: the line at zero, and the widths below."""
+    axes.axhline(0, color=INK, lw=0.8)
+    axes.set_xticks(range(len(widths)), [str(bits) for bits in widths])
+    axes.set_xlabel("bits")
+    axes.set_title(title)
+    axes.grid(axis="y")
 
 
 def loss_heatmap(tables: Mapping[str, pd.DataFrame]) -> Figure:

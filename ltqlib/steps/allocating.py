@@ -1,7 +1,6 @@
 """The step that allocates: bits chosen in every way on one half, judged on the other."""
 
 import itertools
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,16 +9,14 @@ import numpy.typing as npt
 from ltqlib import longtail
 from ltqlib import models as networks
 from ltqlib.config import RunConfig
-from ltqlib.data import Images
 from ltqlib.progress import Progress
 from ltqlib.quantization import SCHEMES
-from ltqlib.records import pack, unpack
+from ltqlib.records import HALVES, pack, unpack
 from ltqlib.sensitivity import Configurations
 from ltqlib.steps.choosing import Chooser, Widths, accuracy_drops, importances
-from ltqlib.steps.common import Parents, Payload, Predictions, checked_dataset, cross_fit, folded
+from ltqlib.steps.common import Parents, Payload, checked_dataset, cross_fitted, folded
 
 Half = npt.NDArray[np.bool_]
-HALVES = ("select", "report")
 ByHalf = dict[str, Widths]  # by the half that chose
 DROP = "drop"  # the score of the sensitivity record: points of accuracy lost
 
@@ -96,23 +93,3 @@ def _driven(
                     found.setdefault((method, budget), {})[half] = widths
             bar.update(1)
     return found
-
-
-def cross_fitted(
-    configurations: Configurations,
-    images: Images,
-    chosen: Sequence[ByHalf],
-    select: Half,
-    progress: str = "allocate",
-) -> list[Predictions]:
-    """Each image's prediction under the widths that the other half chose, (N,) a choice.
-
-    All configurations are evaluated together, each on one half of the images only.
-    """
-    widths = [by_half[half] for by_half in chosen for half in HALVES]
-    wanted = np.tile(np.stack([~select, select]), (len(chosen), 1))
-    predictions = configurations.predict(images, widths, wanted, progress)
-    return [
-        cross_fit(of_select, of_report, select)
-        for of_select, of_report in zip(predictions[::2], predictions[1::2], strict=True)
-    ]

@@ -1,7 +1,7 @@
 """What the steps share: the data set of a run, its networks, and their predictions."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from ltqlib.config import RunConfig
 from ltqlib.errors import InputError
 from ltqlib.models import Network
 from ltqlib.quantization import Bits, Scheme, quantize_network
-from ltqlib.records import Record
+from ltqlib.records import HALVES, Record
+from ltqlib.sensitivity import Configurations
 
 Parents = dict[str, Record]
 Payload = dict[str, Any]
@@ -89,3 +90,24 @@ def cross_fit(
 ) -> Predictions:
     """Each image's prediction by the model that was chosen without it (N,)."""
     return np.where(select, chosen_on_report, chosen_on_select).astype(np.uint8)
+
+
+def cross_fitted(
+    configurations: Configurations,
+    images: sources.Images,
+    chosen: Sequence[Mapping[str, Sequence[int]]],
+    select: npt.NDArray[np.bool_],
+    progress: str = "allocate",
+) -> list[Predictions]:
+    """Each image's prediction under the widths that the other half chose, (N,) a choice.
+
+    All configurations are evaluated together, each on one half of the images only. ``chosen`` holds
+    the weight bits of the layers by the half that chose them.
+    """
+    widths = [by_half[half] for by_half in chosen for half in HALVES]
+    wanted = np.tile(np.stack([~select, select]), (len(chosen), 1))
+    predictions = configurations.predict(images, widths, wanted, progress)
+    return [
+        cross_fit(of_select, of_report, select)
+        for of_select, of_report in zip(predictions[::2], predictions[1::2], strict=True)
+    ]

@@ -11,13 +11,13 @@ import numpy.typing as npt
 from ltqlib import interactions, longtail, mpq
 from ltqlib import models as networks
 from ltqlib.config import RunConfig
-from ltqlib.interactions import HALVES, Pairs
+from ltqlib.interactions import Pairs
 from ltqlib.mpq import Allocation, Budget, Objective
 from ltqlib.progress import Progress
 from ltqlib.quantization import SCHEMES
-from ltqlib.records import pack, pack_array, unpack
+from ltqlib.records import HALVES, pack, pack_array, unpack
 from ltqlib.sensitivity import Configurations
-from ltqlib.steps.common import Parents, Payload, Predictions, checked_dataset, cross_fit, folded
+from ltqlib.steps.common import Parents, Payload, Predictions, checked_dataset, cross_fitted, folded
 
 Ints = npt.NDArray[np.int64]
 
@@ -131,34 +131,33 @@ def quadratic(
     costs = networks.layer_costs(network, dataset.test_images.shape[1])
     parameters = {name: cost["parameters"] for name, cost in costs.items()}
     groups = longtail.head_and_tail(len(dataset.classes), config.class_order)
-    chosen: dict[tuple[str, ...], list[Allocation]] = {}
+    measured = {name: of(record["payload"], options["bits"]) for name, of in MEASURES.items()}
+    chosen: dict[tuple[str, ...], dict[str, Allocation]] = {}
     every = list(itertools.product(MEASURES, MODELS, objectives, budgets))
     with Progress(len(every), f"quadratic {config.label()}") as bar:
         for measure, model, name, limit in every:
             budget = Budget.average_weight_bits(parameters, (free, *options["bits"]), limit)
             wanted = Objective.parse(name, groups)
-            measured = MEASURES[measure](record["payload"], options["bits"])
-            chosen[measure, model, name, str(limit)] = [
-                MODELS[model](measured, half, free, budget, wanted) for half in (0, 1)
-            ]
+            chosen[measure, model, name, str(limit)] = {
+                half: MODELS[model](measured[measure], number, free, budget, wanted)
+                for number, half in enumerate(HALVES)
+            }
             bar.update(1)
     engine = Configurations(network, SCHEMES[options["scheme"]])
     select = unpack(parents["data"]["payload"]["select"]).astype(bool)
-    predicted = engine.predict(
-        dataset.test_images,
-        [list(found.widths.values()) for pair in chosen.values() for found in pair],
-        np.tile([~select, select], (len(chosen), 1)),  # each on the half that did not choose
-    ).reshape(len(chosen), 2, -1)
+    widths = [
+        {h: list(f.widths.values()) for h, f in by_half.items()} for by_half in chosen.values()
+    ]
+    judged = cross_fitted(engine, dataset.test_images, widths, select)
     allocations: dict[str, Any] = {}
-    for (*path, last), both in zip(chosen, predicted, strict=True):
+    for ((*path, last), by_half), predictions in zip(chosen.items(), judged, strict=True):
         place = functools.reduce(lambda at, key: at.setdefault(key, {}), path, allocations)
-        place[last] = _kept(chosen[*path, last], cross_fit(both[0], both[1], select))
+        place[last] = _kept(by_half, predictions)
     return {"costs": costs, "allocations": allocations}
 
 
-def _kept(pair: list[Allocation], predictions: Predictions) -> Payload:
+def _kept(halves: dict[str, Allocation], predictions: Predictions) -> Payload:
     """What the record keeps of the allocations chosen on the two halves."""
-    halves = dict(zip(HALVES, pair, strict=True))
     return {
         "widths": {half: list(found.widths.values()) for half, found in halves.items()},
         "expected": {
