@@ -6,7 +6,7 @@ from those above them in this list (tests/test_architecture.py holds them to it)
     errors paths files progress config
     longtail data models losses train decouple
     metrics crossed identity quantization sensitivity importance mpq
-    records interactions bench provenance steps experiment publish
+    records layerwise interactions bench provenance steps experiment publish
     evidence tables comparison agreement claims front style plots diagrams
     cli
 """

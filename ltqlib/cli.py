@@ -79,19 +79,13 @@ def _run(options: argparse.Namespace) -> int:
     config = from_profile(
         options.profile, imbalance_factor=options.imbalance_factor, seed=options.seed, **changes
     )
-    if options.until not in experiment.STEPS:
-        steps = ", ".join(experiment.STEPS)
-        raise InputError(f"step {options.until!r} is unknown: use one of {steps}")
+    steps = experiment.until(options.until)
     _check_device(options.device)
     if options.threads:
         import torch
 
         torch.set_num_threads(options.threads)
-    done = {}
-    for step in experiment.STEPS:
-        done[step] = experiment.get_or_run(config, step, options.device)["checksum"]
-        if step == options.until:
-            break
+    done = {step: experiment.get_or_run(config, step, options.device)["checksum"] for step in steps}
     if options.json:
         print(json.dumps({"digest": config.digest(), "config": config.public(), "records": done}))
     else:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from ltqlib import experiment, longtail, metrics, paths
+from ltqlib import experiment, layerwise, longtail, metrics, paths
 from ltqlib.bench import Bench, of_importance, of_pairs
 from ltqlib.config import RunConfig
 from ltqlib.crossed import Estimate, class_weights, crossed_interval
@@ -104,12 +104,7 @@ class Run:
 
     def one_layer(self, bits: int) -> dict[str, Predictions]:
         """Test predictions with one layer's weights at ``bits``, by layer, in order."""
-        payload = self.payload("sensitivity")
-        reference = unpack(payload["reference"])
-        return {
-            layer: unpack(by_width[str(bits)]) ^ reference
-            for layer, by_width in payload["changes"].items()
-        }
+        return layerwise.one_layer(self.payload("sensitivity"), bits)
 
     def mixed(self, driver: str, budget: float) -> Predictions:
         """Cross-fitted predictions of the mixed precision driven by ``norm`` or ``tail``."""
@@ -118,34 +113,25 @@ class Run:
     def allocated(self, method: str, budget: str) -> Predictions:
         """Cross-fitted predictions of a method of step ``allocate`` under one of its budgets."""
         found = self.payload("allocate")["allocations"][method][budget]
-        return unpack(found["changes"]) ^ unpack(self.payload("sensitivity")["reference"])
+        return unpack(found["changes"]) ^ layerwise.reference(self.payload("sensitivity"))
 
     def null(self, number: int, budget: str) -> Predictions:
         """Cross-fitted predictions of the allocation from a table with shuffled layers."""
         found = self.payload("allocate")["null"][budget][number]
-        return unpack(found["changes"]) ^ unpack(self.payload("sensitivity")["reference"])
+        return unpack(found["changes"]) ^ layerwise.reference(self.payload("sensitivity"))
 
     def losses(self, half: str) -> Sensitivity:
         """Points that each class loses with one layer quantized, on the images of a half."""
         if half not in self._losses:
-            self._losses[half] = self._losses_of(
-                {"select": self.select, "report": ~self.select}[half]
+            images = {"select": self.select, "report": ~self.select}[half]
+            self._losses[half] = layerwise.accuracy_drops(
+                self.payload("sensitivity"), self.labels, images
             )
         return self._losses[half]
 
     @cached_property
     def _losses(self) -> dict[str, Sensitivity]:
         return {}
-
-    def _losses_of(self, mask: npt.NDArray[np.bool_]) -> Sensitivity:
-        widths = experiment.STEPS["sensitivity"].options["bits"]
-        at = {bits: self.one_layer(bits) for bits in widths}
-        changed = {
-            layer: {bits: at[bits][layer][mask] for bits in widths} for layer in at[widths[0]]
-        }
-        reference = unpack(self.payload("sensitivity")["reference"])
-        labels, classes = self.labels[mask], len(self.classes)
-        return Sensitivity.from_predictions(reference[mask], changed, labels, classes)
 
     def importance(self, metric: str, half: str) -> npt.NDArray[np.float64]:
         """Scores of a metric of step ``importance`` on a half: (classes, layers, widths), or

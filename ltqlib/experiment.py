@@ -21,11 +21,16 @@ from ltqlib.records import Record
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """A step, the steps it needs, and the options that its result depends on."""
+    """A step, the steps it needs, and the options that its result depends on.
+
+    A step ``aside`` takes long, for one page: it is computed where that page looks or where it is
+    asked for, not on the way to another.
+    """
 
     name: str
     needs: tuple[str, ...]
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    aside: bool = False
 
 
 STEPS = {
@@ -110,7 +115,7 @@ STEPS = {
                 "null_budgets": ["4.5", "bops 4.5"],
             },
         ),
-        Step(  # half an hour, for one page
+        Step(  # half an hour
             "bench",
             ("data", "train", "decouple"),
             {
@@ -132,18 +137,21 @@ STEPS = {
                     "seed": 0,
                 },
             },
+            aside=True,
         ),
         Step(  # CLADO's measurement; at 8 and 6 bits a layer alone costs nothing that could add up
             "pairs",
             ("data", "train", "decouple"),
             {"model": "crt", "scheme": "w-tensor", "bits": [5, 4, 3], "loss_images": 100},
+            aside=True,
         ),
         Step(
             "quadratic",
             ("data", "train", "decouple", "pairs"),
             {"free": 6, "objectives": ["mean", "tail"], "budgets": [4.0, 4.5]},
+            aside=True,
         ),
-        Step(  # minutes, for one page: measured where that page looks, not in every run
+        Step(
             "schemes",
             ("data", "train", "decouple"),
             {
@@ -152,9 +160,33 @@ STEPS = {
                 "bits": [8, 6, 5, 4, 3, 2],
                 "calibration_images": 512,
             },
+            aside=True,
         ),
     )
 }
+
+
+def until(last: str) -> list[str]:
+    """The steps of a run up to ``last``, in order: those not aside, and whatever it needs.
+
+    Raises:
+        InputError: an unknown step.
+    """
+    wanted = {last, *_ancestors(last)}
+    before = list(STEPS)[: list(STEPS).index(last) + 1]
+    return [name for name in before if name in wanted or not STEPS[name].aside]
+
+
+def _ancestors(name: str) -> set[str]:
+    """All steps whose records a step reads, directly or not."""
+    needs = _step(name).needs
+    return set(needs).union(*map(_ancestors, needs))
+
+
+def _step(name: str) -> Step:
+    if name not in STEPS:
+        raise InputError(f"step {name!r} is unknown: use one of {', '.join(STEPS)}")
+    return STEPS[name]
 
 
 def find_config(
@@ -222,8 +254,7 @@ def get_or_run(config: RunConfig, step: str, device: str = "auto") -> Record:
     Raises:
         InputError: an unknown step, bad data, a damaged record, or a full disk.
     """
-    if step not in STEPS:
-        raise InputError(f"step {step!r} is unknown: use one of {', '.join(STEPS)}")
+    _step(step)
     if (record := existing(config, step)) is not None:
         return record
     with records.lock(config.digest()):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ltqlib import experiment
 from ltqlib.cli import main
 
 
@@ -46,6 +47,24 @@ def test_run_json_then_show(home: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert told["digest"] in capsys.readouterr().out
     assert main(["show", told["digest"][:6], "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["checksum"] == told["records"]["data"]
+
+
+@pytest.mark.parametrize(
+    ("last", "also"),
+    [
+        ("train", []),
+        ("mpq", []),
+        ("allocate", []),
+        ("bench", ["bench"]),
+        ("quadratic", ["pairs", "quadratic"]),
+        ("schemes", ["schemes"]),
+    ],
+)
+def test_steps_aside_are_computed_only_when_asked_for(last: str, also: list[str]) -> None:
+    steps = experiment.until(last)
+    assert steps[-1] == last
+    assert [name for name in steps if experiment.STEPS[name].aside] == also
+    assert all(set(experiment.STEPS[name].needs) <= set(steps) for name in steps)
 
 
 def test_altered_record_is_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,7 +36,7 @@ from ltqlib.interactions import Pairs
 from ltqlib.publish import publish
 from ltqlib.quantization import SCHEMES, Bits, quantize_network
 from ltqlib.records import unpack
-from ltqlib.steps import choosing, common, importances, pairing, quantizing
+from ltqlib.steps import common, importances, pairing, quantizing
 
 pytestmark = pytest.mark.slow
 
@@ -106,6 +106,22 @@ def test_allocations_hold_their_budget(run: Run) -> None:
             for widths in found["widths"].values():
                 chosen = dict(zip(parameters, widths, strict=True))
                 assert mpq.average_weight_bits(chosen, parameters) <= float(budget)
+
+
+def test_mixed_predictions_are_those_of_the_quantized_network(run: Run) -> None:
+    parents = {name: run.record(name) for name in ("data", "train", "decouple")}
+    network, dataset = common.folded(run.config, parents, "cpu", "crt"), data.load("digits")
+
+    def expected(widths: list[int]) -> np.ndarray:
+        bits = dict(zip(run.one_layer(4), map(Bits, widths), strict=True))
+        return common.predict(quantize_network(network, bits, SCHEMES["w-tensor"]), dataset)
+
+    payload = run.payload("mpq")
+    chosen = payload["allocations"]["tail"]["4.5"]["widths"]
+    fitted = np.where(run.select, expected(chosen["report"]), expected(chosen["select"]))
+    np.testing.assert_array_equal(run.mixed("tail", 4.5), fitted)
+    by_chance = payload["random"][7]
+    np.testing.assert_array_equal(unpack(by_chance["predictions"]), expected(by_chance["widths"]))
 
 
 def test_rankings_of_one_half_do_not_see_the_other(run: Run) -> None:
@@ -211,10 +227,6 @@ def test_losses_are_those_of_the_half(run: Run) -> None:
     before = metrics.per_class_accuracy(run.predictions("crt")[half], labels, 10)
     after = metrics.per_class_accuracy(run.one_layer(3)["L5"][half], labels, 10)
     np.testing.assert_allclose(table.losses[:, 4, table.widths.index(3)], before - after, atol=0.5)
-    used = choosing.accuracy_drops(
-        run.record("sensitivity"), run.labels.astype(np.int64), run.select
-    )
-    np.testing.assert_array_equal(used.losses, table.losses)
 
 
 def test_importance_sees_one_half_and_agrees_with_the_network(run: Run) -> None:

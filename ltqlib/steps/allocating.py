@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltqlib import longtail
+from ltqlib import layerwise, longtail
 from ltqlib import models as networks
 from ltqlib.config import RunConfig
 from ltqlib.progress import Progress
 from ltqlib.quantization import SCHEMES
 from ltqlib.records import HALVES, pack, unpack
 from ltqlib.sensitivity import Configurations
-from ltqlib.steps.choosing import Chooser, Widths, accuracy_drops, importances
+from ltqlib.steps.choosing import Chooser, Widths, importances
 from ltqlib.steps.common import Parents, Payload, checked_dataset, cross_fitted, folded
 
 Half = npt.NDArray[np.bool_]
@@ -50,7 +50,7 @@ def allocate(
     choosers = {}
     for half, mask in zip(HALVES, (select, ~select), strict=True):
         tables = importances(parents["importance"], half, dataset.classes)
-        tables[DROP] = accuracy_drops(record, dataset.test_labels, mask)
+        tables[DROP] = layerwise.accuracy_drops(record["payload"], dataset.test_labels, mask)
         choosers[half] = Chooser(tables, costs, groups, slack, high, low)
     label = config.label()
     driven = _driven(choosers, methods, budgets, f"choose {label}")
@@ -62,7 +62,7 @@ def allocate(
     configurations = Configurations(network, SCHEMES[record["options"]["scheme"]])
     widths = [*driven.values(), *random]
     judged = cross_fitted(configurations, dataset.test_images, widths, select, f"allocate {label}")
-    reference = unpack(record["payload"]["reference"])
+    reference = layerwise.reference(record["payload"])
     entries = [
         {"widths": {half: list(values) for half, values in chosen.items()},
          "changes": pack(predictions ^ reference)}

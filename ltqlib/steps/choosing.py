@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from ltqlib import mpq
 from ltqlib.errors import InputError
 from ltqlib.mpq import Budget, Objective, Sensitivity
-from ltqlib.records import Record, unpack, unpack_numbers
+from ltqlib.records import Record, unpack_numbers
 
 ACT_BITS = 8  # of every layer, in the count of bit operations: weights alone differ
 SOLVERS = ("exact", "greedy", "ranking")
@@ -121,24 +120,6 @@ class Chooser:
         wrong = Sensitivity(table.losses[:, order], table.layers, table.widths, table.classes)
         found = mpq.allocate(wrong, self.budgets(limits), Objective.mean())
         return tuple(found.widths.values())
-
-
-def accuracy_drops(
-    record: Record, labels: npt.NDArray[np.int64], half: npt.NDArray[np.bool_]
-) -> Sensitivity:
-    """Points that each class loses with one layer quantized, on some of the test images, from the
-    record of step ``sensitivity``."""
-    payload = record["payload"]
-    reference = unpack(payload["reference"])
-    changed = {
-        layer: {
-            bits: (unpack(changes[str(bits)]) ^ reference)[half]
-            for bits in record["options"]["bits"]
-        }
-        for layer, changes in payload["changes"].items()
-    }
-    classes = int(labels.max()) + 1
-    return Sensitivity.from_predictions(reference[half], changed, labels[half], classes)
 
 
 def importances(record: Record, half: str, classes: Sequence[str]) -> dict[str, Sensitivity]:

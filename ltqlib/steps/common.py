@@ -1,7 +1,7 @@
 """What the steps share: the data set of a run, its networks, and their predictions."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from ltqlib import train as training
 from ltqlib.config import RunConfig
 from ltqlib.errors import InputError
 from ltqlib.models import Network
-from ltqlib.quantization import Bits, Scheme, quantize_network
 from ltqlib.records import HALVES, Record
 from ltqlib.sensitivity import Configurations
 
@@ -69,20 +68,6 @@ def folded(config: RunConfig, parents: Parents, device: str, model: str) -> Netw
 def predict(network: Network, dataset: sources.Dataset) -> Predictions:
     """Predicted classes of the test images, (N,)."""
     return networks.predict_logits(network, dataset.test_images).argmax(1).astype(np.uint8)
-
-
-def by_widths(
-    network: Network, dataset: sources.Dataset, scheme: Scheme
-) -> Callable[[tuple[int, ...]], Predictions]:
-    """What predicts the test images at given weight bits of the layers, in order; remembers it."""
-    names = list(networks.quantizable_layers(network))
-
-    @functools.cache
-    def predicted(widths: tuple[int, ...]) -> Predictions:
-        bit_config = dict(zip(names, map(Bits, widths), strict=True))
-        return predict(quantize_network(network, bit_config, scheme), dataset)
-
-    return predicted
 
 
 def cross_fit(

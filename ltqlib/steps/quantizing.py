@@ -6,20 +6,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltqlib import longtail, metrics
+from ltqlib import layerwise, longtail, metrics
 from ltqlib import models as networks
 from ltqlib import mpq as allocation
 from ltqlib.config import RunConfig
 from ltqlib.progress import Progress
 from ltqlib.quantization import SCHEMES, calibrate, quantize_network
 from ltqlib.records import Record, pack, unpack
-from ltqlib.sensitivity import one_layer_at_a_time
+from ltqlib.sensitivity import Configurations, one_layer_at_a_time
 from ltqlib.steps.common import (
     Parents,
     Payload,
-    by_widths,
     checked_dataset,
-    cross_fit,
+    cross_fitted,
     folded,
     predict,
 )
@@ -74,7 +73,7 @@ def sensitivity(
         tuple(bits),
         SCHEMES[scheme],
         progress=f"sensitivity {config.label()}",
-        precision="auto",  # close cases are settled in float32: the predictions are the same
+        precision="auto",  # close cases are settled in float32: see sensitivity.precision
     )
     return {
         "reference": pack(reference),
@@ -108,25 +107,34 @@ def mpq(
     parameters = {name: cost["parameters"] for name, cost in costs.items()}
     select = unpack(parents["data"]["payload"]["select"]).astype(bool)
     rankings = _rankings(config, parents["sensitivity"], dataset.test_labels, select, low)
-    outcome = by_widths(network, dataset, SCHEMES[options["scheme"]])
 
-    def allocate(ranking: list[str], budget: float) -> tuple[int, ...]:
-        return tuple(allocation.split_by_budget(ranking, parameters, budget, high, low).values())
+    def allocate(ranking: list[str], budget: float) -> list[int]:
+        return list(allocation.split_by_budget(ranking, parameters, budget, high, low).values())
 
-    driven: dict[str, Any] = {}
-    with Progress(len(rankings) * len(budgets) + random, f"mpq {config.label()}") as bar:
-        for (driver, halves), budget in itertools.product(rankings.items(), budgets):
-            widths = {half: allocate(ranking, budget) for half, ranking in halves.items()}
-            fitted = cross_fit(outcome(widths["select"]), outcome(widths["report"]), select)
-            found = {"widths": {h: list(w) for h, w in widths.items()}, "predictions": pack(fitted)}
-            driven.setdefault(driver, {})[str(budget)] = found
-            bar.update(1)
-        null = []
-        for ranking in allocation.random_rankings(list(parameters), random, config.seed):
-            widths_of = allocate(ranking, random_budget)
-            null.append({"widths": list(widths_of), "predictions": pack(outcome(widths_of))})
-            bar.update(1)
-    return {"costs": costs, "rankings": rankings, "allocations": driven, "random": null}
+    keys = list(itertools.product(rankings, budgets))
+    driven = [
+        {half: allocate(ranking, budget) for half, ranking in rankings[driver].items()}
+        for driver, budget in keys
+    ]
+    orders = allocation.random_rankings(list(parameters), random, config.seed)
+    null = [allocate(ranking, random_budget) for ranking in orders]
+    configurations = Configurations(network, SCHEMES[options["scheme"]])
+    images, label = dataset.test_images, config.label()
+    judged = cross_fitted(configurations, images, driven, select, f"mpq {label}")
+    by_chance = configurations.predict(images, null, progress=f"mpq {label}, random")
+    found: dict[str, Any] = {}
+    for (driver, budget), widths, predictions in zip(keys, driven, judged, strict=True):
+        entry = {"widths": widths, "predictions": pack(predictions)}
+        found.setdefault(driver, {})[str(budget)] = entry
+    return {
+        "costs": costs,
+        "rankings": rankings,
+        "allocations": found,
+        "random": [
+            {"widths": widths, "predictions": pack(predictions)}
+            for widths, predictions in zip(null, by_chance, strict=True)
+        ],
+    }
 
 
 def _rankings(
@@ -138,15 +146,13 @@ def _rankings(
 ) -> dict[str, dict[str, list[str]]]:
     """``{driver: {half: layers from most to least sensitive at width}}``, measured on that half."""
     groups = longtail.head_and_tail(int(labels.max()) + 1, config.class_order)
-    reference = unpack(record["payload"]["reference"])
+    predictions = layerwise.one_layer(record["payload"], width)
     rankings: dict[str, dict[str, list[str]]] = {}
     for driver in ("norm", "tail"):
         for name, half in (("select", select), ("report", ~select)):
             left = {
-                layer: metrics.group_accuracy(
-                    (unpack(changes[str(width)]) ^ reference)[half], labels[half], groups
-                )[driver]
-                for layer, changes in record["payload"]["changes"].items()
+                layer: metrics.group_accuracy(changed[half], labels[half], groups)[driver]
+                for layer, changed in predictions.items()
             }
             # the post's Sen_n = Acc(A) - Acc_tail(C_n); the reference does not change the order
             ranking = allocation.rank_by_drop(left, reference=100.0)
