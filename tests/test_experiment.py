@@ -108,7 +108,7 @@ def test_allocations_hold_their_budget(run: Run) -> None:
                 assert mpq.average_weight_bits(chosen, parameters) <= float(budget)
 
 
-def test_mixed_predictions_are_those_of_the_quantized_network(run: Run) -> None:
+def test_uniform_and_mixed_predictions_are_those_of_the_quantized_network(run: Run) -> None:
     parents = {name: run.record(name) for name in ("data", "train", "decouple")}
     network, dataset = common.folded(run.config, parents, "cpu", "crt"), data.load("digits")
 
@@ -116,6 +116,10 @@ def test_mixed_predictions_are_those_of_the_quantized_network(run: Run) -> None:
         bits = dict(zip(run.one_layer(4), map(Bits, widths), strict=True))
         return common.predict(quantize_network(network, bits, SCHEMES["w-tensor"]), dataset)
 
+    for width in (8, 3):
+        np.testing.assert_array_equal(
+            run.quantized("crt", "w-tensor", width), expected([width] * 16)
+        )
     payload = run.payload("mpq")
     chosen = payload["allocations"]["tail"]["4.5"]["widths"]
     fitted = np.where(run.select, expected(chosen["report"]), expected(chosen["select"]))

@@ -10,13 +10,15 @@ from ltqlib import layerwise, longtail, metrics
 from ltqlib import models as networks
 from ltqlib import mpq as allocation
 from ltqlib.config import RunConfig
+from ltqlib.data import Dataset
 from ltqlib.progress import Progress
-from ltqlib.quantization import SCHEMES, calibrate, quantize_network
+from ltqlib.quantization import SCHEMES, Calibration, Scheme, calibrate, quantize_network
 from ltqlib.records import Record, pack, unpack
 from ltqlib.sensitivity import Configurations, one_layer_at_a_time
 from ltqlib.steps.common import (
     Parents,
     Payload,
+    Predictions,
     checked_dataset,
     cross_fitted,
     folded,
@@ -39,19 +41,37 @@ def ptq(
     _, indices = dataset.long_tailed(config.imbalance_factor, config.class_order)
     drawn = np.random.default_rng(config.seed).permutation(indices)[:calibration_images]
     predictions: dict[str, dict[str, dict[str, str]]] = {}
-    with Progress(len(models) * len(schemes) * len(bits), f"ptq {config.label()}") as bar:
-        for name in models:
-            network = folded(config, parents, device, name)
+    for name, scheme in itertools.product(models, schemes):
+        network = folded(config, parents, device, name)
+        progress = f"ptq {config.label()}, {name}, {scheme}"
+        if SCHEMES[scheme].activations:
             samples = calibrate(network, dataset.train_images[drawn])
-            for scheme, width in itertools.product(schemes, bits):
-                everywhere = dict.fromkeys(
-                    networks.quantizable_layers(network), SCHEMES[scheme].bits(width)
-                )
-                quantized = quantize_network(network, everywhere, SCHEMES[scheme], samples)
-                by_scheme = predictions.setdefault(name, {}).setdefault(scheme, {})
-                by_scheme[str(width)] = pack(predict(quantized, dataset))
-                bar.update(1)
+            found = _uniform(network, dataset, SCHEMES[scheme], bits, samples, progress)
+        else:
+            widths = np.tile(np.array(bits)[:, None], len(networks.quantizable_layers(network)))
+            configurations = Configurations(network, SCHEMES[scheme])
+            found = list(configurations.predict(dataset.test_images, widths, progress=progress))
+        packed = {str(width): pack(values) for width, values in zip(bits, found, strict=True)}
+        predictions.setdefault(name, {})[scheme] = packed
     return {"predictions": predictions}
+
+
+def _uniform(
+    network: networks.Network,
+    dataset: Dataset,
+    scheme: Scheme,
+    bits: list[int],
+    samples: Calibration,
+    progress: str,
+) -> list[Predictions]:
+    """Test predictions with weights and activations of all layers at each width."""
+    found = []
+    with Progress(len(bits), progress) as bar:
+        for width in bits:
+            everywhere = dict.fromkeys(networks.quantizable_layers(network), scheme.bits(width))
+            found.append(predict(quantize_network(network, everywhere, scheme, samples), dataset))
+            bar.update(1)
+    return found
 
 
 schemes = ptq  # the same measurement with the other grids, a record of its own
