@@ -7,7 +7,7 @@ from those above them in this list (tests/test_architecture.py holds them to it)
     longtail data models losses train decouple
     metrics crossed identity quantization sensitivity importance mpq
     records layerwise interactions bench provenance steps experiment publish
-    evidence tables comparison agreement claims front style plots diagrams
+    evidence tables variants comparison agreement claims front style plots diagrams
     cli
 """
 

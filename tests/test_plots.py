@@ -252,3 +252,25 @@ def test_growth_is_of_equally_many_pairs() -> None:
     means = np.asarray(left.lines[0].get_ydata())
     assert means.mean() == pytest.approx(tables["head"]["interaction"].mean())
     assert render(figure) > 10_000
+
+
+def test_networks_are_rows_and_published_figures_hollow() -> None:
+    table = accuracy_table(("baseline", "crt")).query("imbalance_factor < 1")
+    both = pd.concat([table.assign(network=name) for name in ("one", "two")])
+    both = both[(both["network"] == "one") | (both["imbalance_factor"] == 0.01)]
+    figure = plots.accuracy_by_network(both, {("one", 0.1, "crt"): 77.0})
+    first, _, last = figure.axes
+    assert [text.get_text() for text in first.get_yticklabels()] == [
+        "one: baseline", "one: crt", "two: baseline", "two: crt",
+    ]  # fmt: skip
+    hollow = {
+        (float(line.get_xdata()[0]), int(line.get_ydata()[0]))
+        for axes in figure.axes
+        for line in axes.lines
+        if len(line.get_xdata()) and line.get_markerfacecolor() == "none"
+        and np.isfinite(line.get_xdata()[0])
+    }  # fmt: skip
+    assert hollow == {(77.0, 1)}
+    heads = [line for line in last.lines if line.get_marker() == "o" and len(line.get_xdata())]
+    assert [int(line.get_ydata()[0]) for line in heads] == [0, 1, 2, 3]
+    assert render(figure) > 10_000

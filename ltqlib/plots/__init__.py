@@ -5,6 +5,7 @@ reports. Diagrams that show no data are in ``diagrams``.
 """
 
 from ltqlib.plots.accuracy import (
+    accuracy_by_network,
     accuracy_over_imbalance,
     bits_curve,
     class_accuracy,
@@ -30,6 +31,7 @@ from ltqlib.plots.layers import (
 )
 
 __all__ = [
+    "accuracy_by_network",
     "accuracy_over_imbalance",
     "against_random",
     "agreement_dots",

@@ -7,8 +7,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ltqlib.plots.marks import COLORS, accuracy_axis, hollow, legend, with_interval
-from ltqlib.style import ACCENT, HEAD, INK, NORM, TAIL, new_figure
+from ltqlib.plots.marks import (
+    COLORS,
+    MARKERS,
+    NAMES,
+    accuracy_axis,
+    hollow,
+    legend,
+    with_interval,
+)
+from ltqlib.style import ACCENT, FAINT, HEAD, INK, NORM, TAIL, new_figure
 
 LINES = ("-", "--", ":", "-.")
 
@@ -82,6 +90,42 @@ def decoupling_bars(
     handles = [first.bar(0, 0, color=COLORS[g], label=g) for g in ("head", "tail")]
     handles.append(first.scatter([], [], marker="o", fc="none", ec=INK, label="post"))
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    return figure
+
+
+def accuracy_by_network(
+    table: pd.DataFrame, published: Mapping[tuple[str, float, str], float]
+) -> Figure:
+    """Head, tail and overall accuracy of networks; a panel a factor, a row a network and method.
+
+    Args:
+        table: columns ``network``, ``imbalance_factor``, ``method``, ``group``, ``accuracy``.
+        published: overall accuracy by network, factor and method, as hollow marks.
+    """
+    names = list(dict.fromkeys(zip(table["network"], table["method"], strict=True)))
+    factors = sorted(table["imbalance_factor"].unique(), reverse=True)
+    figure = new_figure(0.34 * len(names) + 1.5)
+    panels = figure.subplots(1, len(factors), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, factor in zip(panels, factors, strict=True):
+        wide = table[table["imbalance_factor"] == factor].pivot(
+            index=["network", "method"], columns="group", values="accuracy"
+        )
+        for place, name in enumerate(names):
+            if name in wide.index:
+                row = wide.loc[name]
+                axes.plot(row[["head", "tail"]], [place, place], color=FAINT, lw=4, zorder=1)
+                for group in ("head", "tail", "norm"):
+                    axes.plot(row[group], place, MARKERS[group], color=COLORS[group], ms=6)
+            hollow(axes, [published.get((name[0], factor, name[1]), np.nan)], [place], "norm")
+        axes.set_title(f"IF {factor:g}")
+        axes.grid(axis="x")
+        axes.set_xlabel("test accuracy (%)")
+    panels[0].set_yticks(range(len(names)), [f"{name}: {method}" for name, method in names])
+    panels[0].invert_yaxis()
+    handles = [panels[0].plot([], [], MARKERS[g], color=COLORS[g])[0] for g in COLORS]
+    handles.append(panels[0].plot([], [], MARKERS["norm"], mfc="none", mec=INK, ms=8)[0])
+    labels = [*(NAMES[group] for group in COLORS), "all classes, published"]
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     return figure
 
 
