@@ -1,6 +1,8 @@
 """Training: the schedule, the losses, and that an interrupted run ends like any other."""
 
 import math
+import shutil
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from ltqlib import train as training
 from ltqlib.config import LOSSES, SAMPLERS, from_profile
 from ltqlib.data import Batches
 from ltqlib.losses import CosineClassifier, as_linear, make_loss
-from ltqlib.models import build
+from ltqlib.models import Normalize, ResidualBlock, build
 
 CPU = torch.device("cpu")
 TINY = {"width": 1 / 32, "imbalance_factor": 0.1}
@@ -250,3 +252,57 @@ def test_every_loss_with_every_sampler_learns(
     assert losses[1] < losses[0]
     assert isinstance(network.classifier, torch.nn.Linear)
     assert type(network.classifier).forward is torch.nn.Linear.forward  # also after LDAM
+
+
+@pytest.mark.parametrize(
+    ("arch", "images", "device", "pays"),
+    [
+        ("resnet32", 2_000_000, "cpu", True),
+        ("resnet32", 150_000, "cpu", False),
+        ("vgg16", 2_000_000, "cpu", False),
+        ("resnet32", 2_000_000, "cuda", False),
+    ],
+)
+def test_compiled_where_it_pays(arch, images, device, pays, monkeypatch):
+    monkeypatch.setattr(training.shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert training.pays_to_compile(arch, images, torch.device(device)) is pays
+    monkeypatch.setattr(training.shutil, "which", lambda name: None)
+    assert not training.pays_to_compile(arch, images, torch.device(device))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_a_compiled_training_is_the_same_and_goes_on_where_it_stopped(digits, tmp_path):
+    batches = training.make_batches(
+        CONFIG, digits.train_images[:512], digits.train_labels[:512], "instance", 0, CPU
+    )
+
+    def trained(compiled, resume=None, stop=2):
+        def some(epoch):
+            if epoch == stop:
+                raise RuntimeError("power cut")
+            return batches.epoch(epoch)
+
+        torch.manual_seed(0)
+        network = torch.nn.Sequential(
+            Normalize(), ResidualBlock(3, 8, 2), torch.nn.Flatten(), torch.nn.LazyLinear(10)
+        )
+        network(next(batches.epoch(0))[0])  # gives the last layer its shape
+        source = mock.MagicMock(wraps=batches, epoch=some)
+        source.__len__.return_value = len(batches)
+        history = training.fit(
+            network, list(network.parameters()), source, make_loss("ce", [1] * 10, CPU),
+            epochs=2, lr=0.05, momentum=0.9, weight_decay=1e-4, warmup=0.0,
+            resume=resume, progress="", compiled=compiled,
+        )  # fmt: skip
+        return weights(network), [row["loss"] for row in history]
+
+    (_, plain), (whole, found) = trained(False), trained(True)
+    np.testing.assert_allclose(found, plain, rtol=0.05)  # bfloat16, summed in another order
+    assert found[1] < 0.9 * found[0]
+    path = tmp_path / "state.safetensors"
+    with pytest.raises(RuntimeError, match="power cut"):
+        trained(True, path, stop=1)
+    again, history = trained(True, path)
+    assert same(again, whole)
+    assert history == found
