@@ -11,15 +11,14 @@ from ltqlib.evidence import FACTORS, GROUPS, Replicates
 from ltqlib.tables import accuracy_table, words
 
 NARROW, LONGER, FULL = "VGG16, narrow", "VGG16, narrow, longer", "VGG16, full width"
-RESNET, LONGER_RESNET = "ResNet-32, shortened", "ResNet-32, longer"
+RESNET, WHOLE_RESNET = "ResNet-32, shortened", "ResNet-32, whole recipe"
 VARIANTS: dict[str, dict[str, Any]] = {  # what is changed of the book's profile, or another one
     NARROW: {},
     LONGER: {"train_images": 600_000},
     FULL: {"width": 1.0},
     "VGG16, whole recipe": {"profile": "paper"},
     RESNET: {"profile": "resnet", "train_images": 150_000, "epochs": 0},
-    LONGER_RESNET: {"profile": "resnet", "train_images": 1_000_000, "epochs": 0},
-    "ResNet-32, whole recipe": {"profile": "resnet"},
+    WHOLE_RESNET: {"profile": "resnet"},
 }
 MODELS = ("baseline", "crt")
 GAP = "gap"  # head less tail
