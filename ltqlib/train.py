@@ -17,7 +17,7 @@ from ltqlib.config import RunConfig
 from ltqlib.data import Batches, Dataset, Images, Labels
 from ltqlib.files import write_whole
 from ltqlib.losses import CosineClassifier, Loss, as_linear, make_loss
-from ltqlib.models import Network, build, round_to_float16
+from ltqlib.models import ConvUnit, Network, build, round_to_float16
 from ltqlib.progress import Progress
 
 # Images of a training from which on a ResNet is compiled: the minute that takes is then made up for
@@ -41,6 +41,19 @@ def has_bf16_units(device: torch.device) -> bool:
         cpu = torch.cpu
         return bool(cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported())
     return False
+
+
+def use_matrix_units(network: nn.Module, device: torch.device) -> None:
+    """Have wide convolutions of small images computed as matrix products where that is faster.
+
+    On a CPU with matrix units (AMX) the layers of 512 channels of a VGG16 of full width then take
+    a half or a quarter of the time (book/log.md).
+    """
+    if device.type != "cpu" or not torch.cpu._is_amx_tile_supported():
+        return
+    for unit in network.modules():
+        if isinstance(unit, ConvUnit) and unit.layer.out_channels >= 512:
+            unit.as_product = unit.layer.stride == (1, 1)
 
 
 def pays_to_compile(arch: str, images: int, device: torch.device) -> bool:
@@ -199,6 +212,7 @@ def train(
         nn.init.kaiming_uniform_(network.classifier.weight, generator=_generator(config.seed))
     set_normalization(network, images)
     network.to(device)
+    use_matrix_units(network, device)
     batches = make_batches(config, images, labels, config.sampler, config.seed, device)
     epochs = config.epochs or max(1, round(config.train_images / len(labels)))
     images_seen = epochs * len(batches) * batches.batch_size
