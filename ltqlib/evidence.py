@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,7 @@ METHODS = {
     "logit-adjusted": "Logit adjustment",
 }
 
+Key = TypeVar("Key")
 Predictions = npt.NDArray[np.uint8]
 Outcomes = npt.NDArray[np.float64]  # (seeds, images): right or wrong, or a difference of those
 
@@ -247,11 +248,11 @@ def open_grid(profile: str, factors: tuple[float, ...] = FACTORS) -> dict[float,
     return {factor: open_replicates(profile, factor) for factor in factors}
 
 
-def measured(grid: Mapping[float, Replicates], step: str) -> dict[float, Replicates]:
-    """The factors that have records of a step, each with the runs that have one."""
+def measured(grid: Mapping[Key, Replicates], step: str) -> dict[Key, Replicates]:
+    """The entries (factors, say) that have records of a step, each with the runs that have one."""
     return {
-        factor: replicates.with_step(step)
-        for factor, replicates in grid.items()
+        key: replicates.with_step(step)
+        for key, replicates in grid.items()
         if any(run.has(step) for run in replicates.runs)
     }
 

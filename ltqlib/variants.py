@@ -115,10 +115,7 @@ def lost_to_bits(
     extra loss of the tail as numbers.
     """
     rows = []
-    for (name, factor), replicates in opened.items():
-        if not any(run.has("ptq") for run in replicates.runs):
-            continue
-        measured = replicates.with_step("ptq")
+    for (name, factor), measured in evidence.measured(opened, "ptq").items():
         head, tail = measured.groups["head"], measured.groups["tail"]
         for method in methods:
             lost = measured.lost(method, scheme, bits)

@@ -41,18 +41,14 @@ def ptq(
     _, indices = dataset.long_tailed(config.imbalance_factor, config.class_order)
     drawn = np.random.default_rng(config.seed).permutation(indices)[:calibration_images]
     predictions: dict[str, dict[str, dict[str, str]]] = {}
-    for name, scheme in itertools.product(models, schemes):
+    for name in models:
         network = folded(config, parents, device, name)
-        progress = f"ptq {config.label()}, {name}, {scheme}"
-        if SCHEMES[scheme].activations:
-            samples = calibrate(network, dataset.train_images[drawn])
+        samples = calibrate(network, dataset.train_images[drawn])
+        for scheme in schemes:
+            progress = f"ptq {config.label()}, {name}, {scheme}"
             found = _uniform(network, dataset, SCHEMES[scheme], bits, samples, progress)
-        else:
-            widths = np.tile(np.array(bits)[:, None], len(networks.quantizable_layers(network)))
-            configurations = Configurations(network, SCHEMES[scheme])
-            found = list(configurations.predict(dataset.test_images, widths, progress=progress))
-        packed = {str(width): pack(values) for width, values in zip(bits, found, strict=True)}
-        predictions.setdefault(name, {})[scheme] = packed
+            packed = {str(width): pack(values) for width, values in zip(bits, found, strict=True)}
+            predictions.setdefault(name, {})[scheme] = packed
     return {"predictions": predictions}
 
 
@@ -64,11 +60,16 @@ def _uniform(
     samples: Calibration,
     progress: str,
 ) -> list[Predictions]:
-    """Test predictions with weights and activations of all layers at each width."""
+    """Test predictions with all layers at each width."""
+    layers = networks.quantizable_layers(network)
+    if not scheme.activations:
+        widths = np.tile(np.array(bits)[:, None], len(layers))
+        configurations = Configurations(network, scheme)
+        return list(configurations.predict(dataset.test_images, widths, progress=progress))
     found = []
     with Progress(len(bits), progress) as bar:
         for width in bits:
-            everywhere = dict.fromkeys(networks.quantizable_layers(network), scheme.bits(width))
+            everywhere = dict.fromkeys(layers, scheme.bits(width))
             found.append(predict(quantize_network(network, everywhere, scheme, samples), dataset))
             bar.update(1)
     return found
