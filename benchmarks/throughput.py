@@ -8,6 +8,7 @@ one JSON line. The book shows benchmarks/throughput.json.
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import time
@@ -20,6 +21,7 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from ltqlib import convolutions
 from ltqlib.config import from_profile
 from ltqlib.data import Batches
 from ltqlib.models import Network, build, fold_batchnorm, layer_costs, predict_logits
@@ -65,8 +67,10 @@ def rate(step: Callable[[], int], seconds: float) -> float:
     return done / elapsed
 
 
-def train_step(network: torch.nn.Module, batches: Iterator[Any], bf16: bool) -> Callable[[], int]:
-    """One optimizer step a call, on the next batch."""
+def train_step(
+    network: torch.nn.Module, batches: Iterator[Any], bf16: bool = False, fast: bool = False
+) -> Callable[[], int]:
+    """One optimizer step a call, on the next batch; ``fast`` as in :mod:`ltqlib.convolutions`."""
     network.train()
     optimizer = torch.optim.SGD(
         network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, nesterov=True
@@ -74,11 +78,13 @@ def train_step(network: torch.nn.Module, batches: Iterator[Any], bf16: bool) -> 
 
     def step() -> int:
         pixels, labels = next(batches)
-        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=bf16):
-            logits = network(pixels)
-        loss = F.cross_entropy(logits.float(), labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        way = convolutions.fast(network, pixels.device) if fast else contextlib.nullcontext()
+        with way:
+            with torch.autocast(pixels.device.type, torch.bfloat16, enabled=bf16):
+                logits = network(pixels)
+            loss = F.cross_entropy(logits.float(), labels)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
         optimizer.step()
         return len(labels)
 
@@ -94,7 +100,9 @@ def forever(epochs: Callable[[int], Iterator[Any]]) -> Iterator[Any]:
 def make_steps(
     width: float, images: np.ndarray, labels: np.ndarray
 ) -> dict[str, Callable[[], int]]:
-    """The five things to time, by name; ``train float32`` is our loop without bfloat16."""
+    """The five things to time, by name; ``train float32`` is our loop with neither bfloat16 nor
+    other ways to convolve than torch's.
+    """
     device = find_device()
     ours, plain = build(from_profile("laptop", width=width), 10).to(device), plain_network(width)
     batches = Batches(
@@ -124,9 +132,9 @@ def make_steps(
 
     before = build(from_profile("laptop", width=width), 10).to(device)
     return {
-        "train": train_step(ours, forever(batches.epoch), has_bf16_units(device)),
-        "train float32": train_step(before, forever(batches.epoch), False),
-        "train loader": train_step(plain, forever(lambda _: iter(loader)), False),
+        "train": train_step(ours, forever(batches.epoch), has_bf16_units(device), fast=True),
+        "train float32": train_step(before, forever(batches.epoch)),
+        "train loader": train_step(plain, forever(lambda _: iter(loader))),
         "evaluate": evaluate_ours,
         "evaluate loader": evaluate_plain,
     }

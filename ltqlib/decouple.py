@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ltqlib import convolutions
 from ltqlib.config import RunConfig
 from ltqlib.data import Dataset, Images, Labels, in_order
 from ltqlib.models import Network
@@ -56,19 +57,20 @@ def retrain(
     seed = config.seed + STAGE2_SEED
     batches = make_batches(config, images, labels, "class", seed, device)
     heads = TwoHeads(network, seed)
-    fit(
-        heads,
-        list(heads.parameters()),
-        batches,
-        lambda logits, y, _: F.cross_entropy(logits[0], y) + F.cross_entropy(logits[1], y),
-        epochs=max(1, round(config.stage2_images / len(labels))),
-        lr=config.stage2_lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        warmup=0.0,
-        resume=None,
-        progress=f"stage 2 {config.label()}",
-    )
+    with convolutions.fast(network, device):
+        fit(
+            heads,
+            list(heads.parameters()),
+            batches,
+            lambda logits, y, _: F.cross_entropy(logits[0], y) + F.cross_entropy(logits[1], y),
+            epochs=max(1, round(config.stage2_images / len(labels))),
+            lr=config.stage2_lr,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            warmup=0.0,
+            resume=None,
+            progress=f"stage 2 {config.label()}",
+        )
     old = network.classifier
     found = {
         "crt": (heads.weight, heads.bias),

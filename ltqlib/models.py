@@ -8,6 +8,7 @@ decoupled training replaces.
 import copy
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,37 +46,13 @@ class Normalize(nn.Module):
         return (pixels.float() - self.mean) / self.std
 
 
-SMALL = 4  # pixels: the side up to which an image is small
-
-
-def convolve_small(x: Tensor, weight: Tensor) -> Tensor:
-    """3x3 convolution with stride 1 and padding 1 as one matrix product, for small images.
-
-    Matrix units work on 16 rows at a time, and a convolution gives them the pixels of one image
-    row: 2 or 4. Here the rows are the pixels of the whole batch.
-
-    Args:
-        x: (B, C_in, H, W).
-        weight: (C_out, C_in, 3, 3); used at the precision of ``x``.
-
-    Returns:
-        (B, C_out, H, W) in channels_last memory.
-    """
-    batch, _, height, width = x.shape
-    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
-    windows = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
-    rows = torch.cat(windows, -1).flatten(0, 2)
-    columns = weight.to(x.dtype).permute(0, 2, 3, 1).flatten(1)
-    return F.linear(rows, columns).view(batch, height, width, -1).permute(0, 3, 1, 2)
-
-
 class ConvUnit(nn.Module):
     """3x3 convolution, BatchNorm, ReLU (or none); after folding the BatchNorm is an identity.
 
-    Where ``as_product`` is set, training computes it on small images as a matrix product.
+    While ``convolve`` is set, it computes the convolution (:mod:`ltqlib.convolutions`).
     """
 
-    as_product = False
+    convolve: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1, relu: bool = True) -> None:
         super().__init__()
@@ -86,10 +63,8 @@ class ConvUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) to (B, outputs, H / stride, W / stride)."""
-        if self.training and self.as_product and x.shape[-1] <= SMALL:
-            x = self.norm(convolve_small(x, self.layer.weight))
-        else:
-            x = self.norm(self.layer(x))
+        x = self.convolve(x, self.layer.weight) if self.convolve else self.layer(x)
+        x = self.norm(x)
         return torch.relu(x) if self.relu else x
 
 

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from ltqlib import convolutions
 from ltqlib.config import RunConfig
 from ltqlib.data import Batches, Dataset, Images, Labels
 from ltqlib.files import write_whole
 from ltqlib.losses import CosineClassifier, Loss, as_linear, make_loss
-from ltqlib.models import ConvUnit, Network, build, round_to_float16
+from ltqlib.models import Network, build, round_to_float16
 from ltqlib.progress import Progress
 
 # Images of a training from which on a ResNet is compiled: the minute that takes is then made up for
@@ -41,19 +42,6 @@ def has_bf16_units(device: torch.device) -> bool:
         cpu = torch.cpu
         return bool(cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported())
     return False
-
-
-def use_matrix_units(network: nn.Module, device: torch.device) -> None:
-    """Have wide convolutions of small images computed as matrix products where that is faster.
-
-    On a CPU with matrix units (AMX) the layers of 512 channels of a VGG16 of full width then take
-    a half or a quarter of the time (book/log.md).
-    """
-    if device.type != "cpu" or not torch.cpu._is_amx_tile_supported():
-        return
-    for unit in network.modules():
-        if isinstance(unit, ConvUnit) and unit.layer.out_channels >= 512:
-            unit.as_product = unit.layer.stride == (1, 1)
 
 
 def pays_to_compile(arch: str, images: int, device: torch.device) -> bool:
@@ -212,27 +200,27 @@ def train(
         nn.init.kaiming_uniform_(network.classifier.weight, generator=_generator(config.seed))
     set_normalization(network, images)
     network.to(device)
-    use_matrix_units(network, device)
     batches = make_batches(config, images, labels, config.sampler, config.seed, device)
     epochs = config.epochs or max(1, round(config.train_images / len(labels)))
     images_seen = epochs * len(batches) * batches.batch_size
     compiled = pays_to_compile(config.arch, images_seen, device)
     network.train()
-    history = fit(
-        network,
-        list(network.parameters()),
-        batches,
-        make_loss(config.loss, counts, device),
-        epochs=epochs,
-        lr=config.lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        warmup=config.warmup,
-        resume=resume,
-        progress=f"train {config.label()}",
-        schedule=config.schedule,
-        compiled=compiled,
-    )
+    with convolutions.fast(network, device):
+        history = fit(
+            network,
+            list(network.parameters()),
+            batches,
+            make_loss(config.loss, counts, device),
+            epochs=epochs,
+            lr=config.lr,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            warmup=config.warmup,
+            resume=resume,
+            progress=f"train {config.label()}",
+            schedule=config.schedule,
+            compiled=compiled,
+        )
     network.eval()
     if isinstance(network.classifier, CosineClassifier):
         network.classifier = as_linear(network.classifier)

@@ -5,7 +5,6 @@ import copy
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.flop_counter import FlopCounterMode
@@ -220,37 +219,3 @@ def test_the_shortcut_halves_and_pads(smoke_images):
     assert torch.equal(y[:, 2:6], x[:, :, ::2, ::2])
     assert not y[:, :2].any()
     assert not y[:, 6:].any()
-
-
-@pytest.mark.parametrize("size", [(1, 1), (2, 2), (4, 4), (2, 3)])
-def test_a_small_convolution_is_that_of_torch_with_its_gradients(size):
-    generator = torch.Generator().manual_seed(0)
-    x, weight = (
-        torch.randn(*shape, dtype=torch.float64, generator=generator, requires_grad=True)
-        for shape in ((3, 5, *size), (7, 5, 3, 3))
-    )
-    outcomes = []
-    for convolve in (models.convolve_small, lambda x, w: F.conv2d(x, w, padding=1)):
-        y = convolve(x, weight)
-        (y * torch.arange(y.numel()).reshape(y.shape)).sum().backward()
-        outcomes.append((y.detach(), x.grad.clone(), weight.grad.clone()))
-        x.grad = weight.grad = None
-    for mine, theirs in zip(*outcomes, strict=True):
-        torch.testing.assert_close(mine, theirs)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert models.convolve_small(x.detach().bfloat16(), weight).dtype == torch.bfloat16
-
-
-def test_a_unit_uses_the_product_in_training_and_on_small_images_alone(monkeypatch):
-    unit = models.ConvUnit(3, 4)
-    unit.as_product, calls, whole = True, [], models.convolve_small
-    monkeypatch.setattr(
-        models, "convolve_small", lambda x, weight: calls.append(x.shape) or whole(x, weight)
-    )
-    unit.train()
-    unit(torch.rand(2, 3, 8, 8))
-    assert not calls
-    unit(torch.rand(2, 3, 4, 4))
-    assert len(calls) == 1
-    unit.eval()(torch.rand(2, 3, 4, 4))
-    assert len(calls) == 1

@@ -14,7 +14,7 @@ from ltqlib import train as training
 from ltqlib.config import LOSSES, SAMPLERS, from_profile
 from ltqlib.data import Batches
 from ltqlib.losses import CosineClassifier, as_linear, make_loss
-from ltqlib.models import ConvUnit, Normalize, ResidualBlock, build
+from ltqlib.models import Normalize, ResidualBlock, build
 
 CPU = torch.device("cpu")
 TINY = {"width": 1 / 32, "imbalance_factor": 0.1}
@@ -306,17 +306,3 @@ def test_a_compiled_training_is_the_same_and_goes_on_where_it_stopped(digits, tm
     again, history = trained(True, path)
     assert same(again, whole)
     assert history == found
-
-
-def test_wide_convolutions_become_products_on_matrix_units_alone(monkeypatch):
-    def chosen(amx, device="cpu"):
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-        network = torch.nn.Sequential(
-            ConvUnit(8, 512), ConvUnit(512, 512, stride=2), ConvUnit(512, 8)
-        )
-        training.use_matrix_units(network, torch.device(device))
-        return [unit.as_product for unit in network]
-
-    assert chosen(True) == [True, False, False]
-    assert chosen(False) == [False] * 3
-    assert chosen(True, "cuda") == [False] * 3
