@@ -47,13 +47,13 @@ def has_bf16_units(device: torch.device) -> bool:
 def pays_to_compile(arch: str, images: int, device: torch.device) -> bool:
     """Whether ``torch.compile`` makes a training of so many images shorter.
 
-    A ResNet-32 on a CPU spends more time in BatchNorm, ReLU and sums than in its convolutions;
-    compiled it trains 1.27 times as fast (book/log.md). A VGG16 does not, and a GPU was not tried.
-    Needs a C++ compiler.
+    Where a CPU has units for bfloat16, a ResNet-32 spends more time in BatchNorm, ReLU and sums
+    than in its convolutions; compiled it trains 1.27 times as fast (book/log.md). In float32, and
+    a VGG16, it does not; a GPU was not tried. Needs a C++ compiler.
     """
     compiler = shutil.which(os.environ.get("CXX", "g++"))
-    long = images >= COMPILED_FROM
-    return long and arch == "resnet32" and device.type == "cpu" and compiler is not None
+    quick_products = device.type == "cpu" and has_bf16_units(device)
+    return images >= COMPILED_FROM and arch == "resnet32" and quick_products and bool(compiler)
 
 
 def learning_rate(

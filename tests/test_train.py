@@ -264,10 +264,15 @@ def test_every_loss_with_every_sampler_learns(
     ],
 )
 def test_compiled_where_it_pays(arch, images, device, pays, monkeypatch):
+    device = torch.device(device)
+    monkeypatch.setattr(training, "has_bf16_units", lambda _: True)
     monkeypatch.setattr(training.shutil, "which", lambda name: f"/usr/bin/{name}")
-    assert training.pays_to_compile(arch, images, torch.device(device)) is pays
+    assert training.pays_to_compile(arch, images, device) is pays
     monkeypatch.setattr(training.shutil, "which", lambda name: None)
-    assert not training.pays_to_compile(arch, images, torch.device(device))
+    assert not training.pays_to_compile(arch, images, device)
+    monkeypatch.setattr(training, "has_bf16_units", lambda _: False)
+    monkeypatch.setattr(training.shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert not training.pays_to_compile(arch, images, device)
 
 
 @pytest.mark.slow
