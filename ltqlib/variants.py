@@ -1,13 +1,13 @@
 """Other networks and schedules beside the main evidence, and beside what others published."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from ltqlib import evidence
-from ltqlib.evidence import FACTORS, GROUPS, Replicates
+from ltqlib.evidence import FACTORS, GROUPS, Outcomes, Replicates
 from ltqlib.tables import accuracy_table, words
 
 NARROW, LONGER, FULL = "VGG16, narrow", "VGG16, narrow, longer", "VGG16, full width"
@@ -51,12 +51,20 @@ def accuracies(opened: Opened, methods: Sequence[str] = MODELS) -> pd.DataFrame:
 
 
 def changes(
-    opened: Opened, first: str, second: str, methods: Sequence[str] = MODELS
+    opened: Opened,
+    first: str,
+    second: str,
+    methods: Sequence[str] = MODELS,
+    outcomes: Callable[[Replicates, str], Outcomes] = Replicates.floating,
 ) -> pd.DataFrame:
-    """Accuracy of one variant less that of another in points, the same seeds and test images.
+    """Accuracy of the second variant less that of the first, the same seeds and test images.
 
-    A row a factor that both have, method, and group or ``gap``; with the number of ``seeds`` that
-    both have.
+    Args:
+        outcomes: what is compared instead of accuracy, of replicates and a method.
+
+    Returns:
+        Points; a row a factor that both have, method, and group or ``gap``, with the number of
+        ``seeds`` that both have.
     """
     rows = []
     for factor in FACTORS:
@@ -64,7 +72,7 @@ def changes(
             continue
         one, two = evidence.in_common(opened[first, factor], opened[second, factor])
         for method in methods:
-            gained = two.floating(method) - one.floating(method)
+            gained = outcomes(two, method) - outcomes(one, method)
             estimates = {group: one.estimate(gained, one.groups[group]) for group in GROUPS}
             estimates[GAP] = one.estimate(gained, one.groups["head"], one.groups["tail"])
             for group, found in estimates.items():

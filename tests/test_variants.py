@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import yaml
 
-from ltqlib import paths, variants
+from ltqlib import evidence, paths, variants
 from ltqlib.records import unpack
-from ltqlib.variants import GAP, LONGER, NARROW, RESNET, Opened
+from ltqlib.variants import FULL, GAP, LONGER, NARROW, RESNET, Opened
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,26 @@ def test_changes_are_between_the_same_seeds(opened: Opened) -> None:
     assert found["tail"] == pytest.approx(gained[4:].mean())
     assert found[GAP] == pytest.approx(gained[:4].mean() - gained[4:].mean())
     assert set(table["seeds"]) == {1}
+
+
+def test_changes_of_what_bits_cost(opened: Opened) -> None:
+    quantized = evidence.measured(opened, "ptq")
+
+    def lost(replicates, method):
+        return replicates.lost(method, "w-tensor", 4)
+
+    table = variants.changes(quantized, NARROW, FULL, ("crt",), lost)
+    rows = table.set_index(["imbalance_factor", "group"])
+    labels = unpack(published(opened, NARROW, 0.02, "data")[0]["test_labels"])
+    more = 0.0
+    for name, sign in ((FULL, 1), (NARROW, -1)):  # full width has seed 0, the first of the narrow
+        before = published(opened, name, 0.02, "decouple")[0]
+        after = published(opened, name, 0.02, "ptq")[0]["predictions"]["crt"]["w-tensor"]["4"]
+        cost = right(before, "crt", labels) - right({"predictions": {"crt": after}}, "crt", labels)
+        more += sign * cost
+    assert rows.loc[(0.02, "tail"), "seeds"] == 1
+    assert rows.loc[(0.02, "tail"), "value"] == pytest.approx(more[4:].mean())
+    assert rows.loc[(0.02, GAP), "value"] == pytest.approx(more[:4].mean() - more[4:].mean())
 
 
 def test_distances_are_to_the_reported_figures(opened: Opened) -> None:
