@@ -4,7 +4,7 @@
 
 Everything is measured in one run, on random pixels of CIFAR-10's size, after a warm-up; the two
 loops take turns, so that a slow minute of the machine hits both. Prints a table, and with --json
-one JSON line. The book shows benchmarks/throughput.json.
+one JSON line. The book shows benchmarks/throughput.json, a list of them, one a machine.
 """
 
 import argparse
@@ -194,6 +194,7 @@ def measure(widths: list[float], seconds: float) -> dict[str, Any]:
     rates = {name: round(value, 1) for name, value in peak.items()}
     return {
         "machine": machine(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "matmul_gflops": rates,
         "rows": rows,
