@@ -15,26 +15,34 @@ LIMIT = 50_000_000  # bytes of checkpoints in git; what is beyond it is made aga
 def publish(profile: str, weights: bool = False) -> dict[str, list[str]]:
     """Copy the verified records of a profile into results/; returns the steps by digest.
 
-    A run counts once its models are trained and tested (step ``decouple``); a record that was made
-    with other options than the library now has is left out. With ``weights`` the checkpoints are
+    A run counts once its models are trained and tested (step ``decouple``), here or in what is
+    published already; a record that was made with other options than the library now has is left
+    out. With ``weights`` the checkpoints are
     copied as well, rarest classes first and as many as fit, and ``checkpoints/registry.txt`` is
     written anew.
 
     Raises:
         InputError: no such run of the profile, or a damaged record or checkpoint.
     """
-    runs = {digest: _usable(digest, profile) for digest in records.digests(paths.runs())}
-    runs = {digest: found for digest, found in runs.items() if "decouple" in found}
+    folders = sorted({path.parent.name for path in paths.runs().glob("*/*.json")})
+    runs = {digest: found for digest in folders if (found := _usable(digest, profile))}
+    trained = [digest for digest, found in runs.items() if "decouple" in found]
+    runs = {digest: runs[digest] for digest in runs if digest in trained or _published(digest)}
     if not runs:
         raise InputError(f"no trained run of profile {profile!r} in {paths.runs()}: run it first")
     if weights:
-        for digest in sorted(runs, key=lambda digest: _rarest_first(runs[digest])):
+        for digest in sorted(trained, key=lambda digest: _rarest_first(runs[digest])):
             _publish_weights(digest, {name: record for name, (_, record) in runs[digest].items()})
         write_whole(paths.checkpoints("registry.txt"), registry().encode())
-    for digest, found in runs.items():
-        for path, _ in found.values():
+    for digest, steps in runs.items():
+        for path, _ in steps.values():
             write_whole(paths.results(digest) / path.name, path.read_bytes())
-    return {digest: list(found) for digest, found in runs.items()}
+    return {digest: list(steps) for digest, steps in runs.items()}
+
+
+def _published(digest: str) -> bool:
+    """Whether the models of a run are in results/, so that what is in runs/ adds to them."""
+    return (paths.results(digest) / "decouple.json").exists()
 
 
 def _rarest_first(found: dict[str, tuple[Path, Record]]) -> tuple[float, int]:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -416,6 +417,20 @@ def test_publish_then_find(run: Run) -> None:
     assert records.find(digest, "mpq") == paths.results(digest) / "mpq.json"
     with pytest.raises(InputError, match="no trained run"):
         publish("paper")
+
+
+def test_an_analysis_of_a_published_run_is_published_too(run: Run) -> None:
+    digest = run.config.digest()
+    publish("smoke")
+    hidden = paths.runs(digest).rename(paths.runs("hidden"))
+    try:
+        paths.runs(digest).mkdir()
+        (paths.results(digest) / "schemes.json").rename(paths.runs(digest) / "schemes.json")
+        assert publish("smoke") == {digest: ["schemes"]}
+        assert records.find(digest, "schemes") == paths.results(digest) / "schemes.json"
+        shutil.rmtree(paths.runs(digest))
+    finally:
+        hidden.rename(paths.runs(digest))
 
 
 def test_published_weights_are_read_where_the_working_copy_is_gone(run: Run) -> None:
