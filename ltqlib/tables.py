@@ -86,6 +86,29 @@ def extra_by_factor(
     )
 
 
+def scheme_table(
+    replicates: Replicates, methods: Sequence[str], schemes: Sequence[str], bits: int
+) -> pd.DataFrame:
+    """What each grid costs the tail; a row a method, scheme and measure.
+
+    ``tail`` is what the tail loses, ``beyond head`` how much of that is beyond the head's loss, and
+    ``beyond SCHEME`` how much is beyond the tail's own loss under the first scheme.
+    """
+    head, tail = replicates.groups["head"], replicates.groups["tail"]
+    rows = []
+    for method, scheme in itertools.product(methods, schemes):
+        lost = replicates.lost(method, scheme, bits)
+        found = {
+            "tail": replicates.estimate(lost, tail),
+            "beyond head": replicates.estimate(lost, tail, head),
+        }
+        if scheme != schemes[0]:
+            first = replicates.lost(method, schemes[0], bits)
+            found[f"beyond {schemes[0]}"] = replicates.estimate(lost - first, tail)
+        rows += [(method, scheme, name, *estimate[:3]) for name, estimate in found.items()]
+    return pd.DataFrame(rows, columns=["method", "scheme", "measure", "value", "low", "high"])
+
+
 def signs_by_seed(replicates: Replicates, scheme: str, bits: int) -> dict[str, int]:
     """Of the baseline and cRT models of all seeds, taken one by one: how many show, with an
     interval over test images that excludes zero, that the tail loses more (``above``) than the
