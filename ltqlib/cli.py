@@ -11,7 +11,10 @@ from ltqlib.errors import InputError
 from ltqlib.longtail import CLASS_ORDERS
 
 # options of `ltq run` that change a field of the profile
-FIELDS = ("data", "arch", "width", "train_images", "epochs", "schedule", "sampler", "loss")
+FIELDS = (
+    *("data", "arch", "width", "train_images", "epochs"),
+    *("schedule", "sampler", "loss", "mixup"),
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,6 +66,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--schedule", choices=SCHEDULES)
     run.add_argument("--sampler", choices=SAMPLERS)
     run.add_argument("--loss", choices=LOSSES)
+    run.add_argument("--mixup", type=float, help="alpha of mixup in stage 1; 0: none")
     run.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
     run.add_argument("--threads", type=int, help="threads of the CPU; default: all")
     run.add_argument("--until", default="mpq", help=f"last step: {', '.join(experiment.STEPS)}")

@@ -34,6 +34,7 @@ RANGES: dict[str, tuple[type, float, float]] = {  # field -> kind, least, most
     "warmup": (float, 0, 1),
     "stage2_images": (int, 1, math.inf),
     "stage2_lr": (float, 1e-12, 1e6),
+    "mixup": (float, 0, 1e6),
 }
 SOURCES = ("cifar10", "digits", "folder:PATH")
 
@@ -66,6 +67,7 @@ class RunConfig:
     stage2_images: int = 120_000  # images seen in stage 2 (cRT, LWS)
     stage2_lr: float = 0.1
     schedule: str = "cosine"  # of the learning rate in stage 1, after the warm-up; or "step"
+    mixup: float = 0.0  # alpha of mixup in stage 1; 0: images are not mixed
 
     def __post_init__(self) -> None:
         validate(self)

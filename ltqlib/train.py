@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from ltqlib import convolutions
 from ltqlib.config import RunConfig
 from ltqlib.data import Batches, Dataset, Images, Labels
 from ltqlib.files import write_whole
-from ltqlib.losses import CosineClassifier, Loss, as_linear, make_loss
+from ltqlib.losses import CosineClassifier, as_linear, make_loss
+from ltqlib.mixup import MixedBatches, of_pairs
 from ltqlib.models import Network, build, round_to_float16
 from ltqlib.progress import Progress
 
@@ -76,8 +78,8 @@ def learning_rate(
 def fit(
     network: nn.Module,
     parameters: list[nn.Parameter],
-    batches: Batches,
-    loss: Loss,
+    batches: Batches | MixedBatches,
+    loss: Callable[[torch.Tensor, Any, float], torch.Tensor],
     *,
     epochs: int,
     lr: float,
@@ -90,6 +92,8 @@ def fit(
     compiled: bool = False,
 ) -> list[dict[str, float]]:
     """Train ``parameters`` of ``network`` with SGD; returns one row an epoch (loss, seconds).
+
+    ``loss`` takes logits, labels as ``batches`` give them, and the fraction of training done.
 
     With ``resume``, the state after every epoch is kept there and a later call with the same
     arguments goes on from it: the result is that of an uninterrupted run, bit for bit on the same
@@ -204,13 +208,14 @@ def train(
     epochs = config.epochs or max(1, round(config.train_images / len(labels)))
     images_seen = epochs * len(batches) * batches.batch_size
     compiled = pays_to_compile(config.arch, images_seen, device)
+    loss = make_loss(config.loss, counts, device)
     network.train()
     with convolutions.fast(network, device):
         history = fit(
             network,
             list(network.parameters()),
-            batches,
-            make_loss(config.loss, counts, device),
+            MixedBatches(batches, config.mixup, config.seed) if config.mixup else batches,
+            of_pairs(loss) if config.mixup else loss,
             epochs=epochs,
             lr=config.lr,
             momentum=config.momentum,

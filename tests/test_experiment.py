@@ -1,5 +1,6 @@
 """One run on the digits, from images to mixed precision, and what reading its records gives."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -419,21 +420,30 @@ def test_publish_then_find(run: Run) -> None:
         publish("paper")
 
 
-def test_an_analysis_of_a_published_run_is_published_too(run: Run) -> None:
+@contextlib.contextmanager
+def away(folder: Path, elsewhere: Path) -> Iterator[None]:
+    """While this lasts, ``folder`` lies elsewhere; what was made in its place is removed."""
+    hidden = folder.rename(elsewhere / folder.name)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        hidden.rename(folder)
+
+
+def test_an_analysis_of_a_published_run_is_published_too(run: Run, tmp_path: Path) -> None:
     digest = run.config.digest()
     publish("smoke")
-    hidden = paths.runs(digest).rename(paths.runs("hidden"))
-    try:
+    with away(paths.runs(digest), tmp_path):
         paths.runs(digest).mkdir()
         (paths.results(digest) / "schemes.json").rename(paths.runs(digest) / "schemes.json")
         assert publish("smoke") == {digest: ["schemes"]}
         assert records.find(digest, "schemes") == paths.results(digest) / "schemes.json"
-        shutil.rmtree(paths.runs(digest))
-    finally:
-        hidden.rename(paths.runs(digest))
 
 
-def test_published_weights_are_read_where_the_working_copy_is_gone(run: Run) -> None:
+def test_published_weights_are_read_where_the_working_copy_is_gone(
+    run: Run, tmp_path: Path
+) -> None:
     digest = run.config.digest()
     publish("smoke", weights=True)
     for line in paths.checkpoints("registry.txt").read_text().splitlines():
@@ -443,11 +453,8 @@ def test_published_weights_are_read_where_the_working_copy_is_gone(run: Run) -> 
         assert content == (paths.runs() / name).read_bytes()
     parents = {name: run.record(name) for name in ("data", "train", "decouple")}
     working = common.folded(run.config, parents, "cpu", "crt").state_dict()
-    hidden = paths.runs(digest).rename(paths.runs("hidden"))
-    try:
+    with away(paths.runs(digest), tmp_path):
         published = common.folded(run.config, parents, "cpu", "crt").state_dict()
-    finally:
-        hidden.rename(paths.runs(digest))
     assert all(torch.equal(working[key], published[key]) for key in working)
 
 
