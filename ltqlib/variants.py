@@ -8,18 +8,23 @@ import pandas as pd
 
 from ltqlib import evidence
 from ltqlib.evidence import FACTORS, GROUPS, Outcomes, Replicates
-from ltqlib.tables import accuracy_table, words
+from ltqlib.tables import accuracy_table, extra_by_seed, words
 
-NARROW, LONGER, FULL = "VGG16, narrow", "VGG16, narrow, longer", "VGG16, full width"
+NARROW, HALF, FULL = "VGG16, narrow", "VGG16, half width", "VGG16, full width"
+LONGER, MIXED, MIXED_LONGER = f"{NARROW}, longer", f"{NARROW}, mixup", f"{NARROW}, longer, mixup"
 RESNET, WHOLE_RESNET = "ResNet-32, shortened", "ResNet-32, whole recipe"
 VARIANTS: dict[str, dict[str, Any]] = {  # what is changed of the book's profile, or another one
     NARROW: {},
     LONGER: {"train_images": 600_000},
+    MIXED: {"mixup": 1.0},
+    MIXED_LONGER: {"train_images": 600_000, "mixup": 1.0},
+    HALF: {"width": 0.5},
     FULL: {"width": 1.0},
     "VGG16, whole recipe": {"profile": "paper"},
     RESNET: {"profile": "resnet", "train_images": 150_000, "epochs": 0},
     WHOLE_RESNET: {"profile": "resnet"},
 }
+WIDTHS = (NARROW, HALF, FULL)
 MODELS = ("baseline", "crt")
 GAP = "gap"  # head less tail
 
@@ -133,3 +138,20 @@ def lost_to_bits(
     columns = ["network", "imbalance_factor", "method", "seeds", "head", "tail",
                "value", "low", "high"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
+
+
+def extra_by_width(
+    opened: Opened, method: str, scheme: str, bits: int, factor: float
+) -> pd.DataFrame:
+    """What the tail loses beyond the head at ``bits``, in VGG16s of growing width.
+
+    A row a network that has quantized models and a seed, or ``all`` of its seeds; see
+    :func:`ltqlib.tables.extra_by_seed`.
+    """
+    measured = evidence.measured(opened, "ptq")
+    rows = [
+        extra_by_seed(measured[name, factor], method, scheme, (bits,)).assign(network=name)
+        for name in WIDTHS
+        if (name, factor) in measured
+    ]
+    return pd.concat(rows, ignore_index=True)

@@ -98,6 +98,16 @@ def test_every_seed_and_all_together_are_drawn() -> None:
     assert render(figure) > 5_000
 
 
+def test_networks_with_other_seeds_stand_side_by_side() -> None:
+    rows = [("wide", "0", 1.0), ("wide", "all", 2.0), ("small", "1", 3.0), ("small", "all", 4.0)]
+    table = pd.DataFrame(rows, columns=["network", "seed", "value"]).assign(low=0.0, high=9.0)
+    figure = plots.extra_by_seed({"one": table}, over="network")
+    axes = figure.axes[0]
+    drawn = [list(c.lines[0].get_ydata()) for c in axes.containers]  # type: ignore[attr-defined]
+    np.testing.assert_equal(drawn, [[1, np.nan], [np.nan, 3], [2, 4]])  # all of them come last
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["wide", "small"]
+
+
 def test_every_factor_has_its_mark_at_every_width() -> None:
     rows = [
         (factor, method, bits, bits + factor, 0.0, 9.0)

@@ -99,3 +99,15 @@ def test_what_bits_cost_each_network(opened: Opened) -> None:
     row = table.set_index(["network", "imbalance_factor", "method"]).loc[(NARROW, 0.1, "baseline")]
     assert row["value"] == pytest.approx(lost[4:].mean() - lost[:4].mean())
     assert row["tail"].startswith(f"{lost[4:].mean():.1f} [")
+
+
+def test_networks_of_growing_width_side_by_side(opened: Opened) -> None:
+    table = variants.extra_by_width(opened, "crt", "w-tensor", 4, 0.01)
+    assert list(dict.fromkeys(table["network"])) == list(variants.WIDTHS)
+    labels = unpack(published(opened, FULL, 0.01, "data")[0]["test_labels"])
+    floating, ptq = (published(opened, FULL, 0.01, step)[1] for step in ("decouple", "ptq"))
+    four = {"predictions": {"crt": ptq["predictions"]["crt"]["w-tensor"]["4"]}}
+    lost = right(floating, "crt", labels) - right(four, "crt", labels)
+    rows = table.query("network == @FULL").set_index("seed")["value"]
+    assert rows["1"] == pytest.approx(lost[4:].mean() - lost[:4].mean())
+    assert rows["all"] == pytest.approx(rows.drop("all").mean())

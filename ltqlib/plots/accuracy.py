@@ -159,17 +159,23 @@ def bits_curve(
     return figure
 
 
-def extra_by_seed(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """What the tail loses beyond the head: one mark a seed, and all seeds together beside them."""
+def extra_by_seed(tables: Mapping[str, pd.DataFrame], over: str = "bits") -> Figure:
+    """What the tail loses beyond the head: one mark a seed, and all seeds together beside them.
+
+    Args:
+        tables: by panel; columns ``seed`` (or ``all``), ``value``, ``low``, ``high``, and ``over``.
+        over: the column along the horizontal axis, its values in the order of the rows.
+    """
     figure = new_figure(3.8)
     panels = np.atleast_1d(figure.subplots(1, len(tables), sharey=True))
     for axes, (title, table) in zip(panels, tables.items(), strict=True):
-        widths = sorted(table["bits"].unique(), reverse=True)
+        groups = list(dict.fromkeys(table[over]))
         seeds = list(dict.fromkeys(table["seed"]))
+        seeds.sort(key=lambda seed: seed == "all")  # the last of them
         for number, seed in enumerate(seeds):
-            rows = table[table["seed"] == seed].set_index("bits").loc[widths]
+            rows = table[table["seed"] == seed].set_index(over).reindex(groups)
             error = [rows["value"] - rows["low"], rows["high"] - rows["value"]]
-            places = np.arange(len(widths)) + 0.7 * (number / len(seeds) - 0.4)
+            places = np.arange(len(groups)) + 0.7 * (number / len(seeds) - 0.4)
             look = {
                 "fmt": "o",
                 "ms": 4,
@@ -180,7 +186,7 @@ def extra_by_seed(tables: Mapping[str, pd.DataFrame]) -> Figure:
             if seed == "all":
                 look = {"fmt": "D", "ms": 7, "lw": 2, "color": INK, "label": "all seeds"}
             axes.errorbar(places, rows["value"], yerr=error, **look)
-        _over_bits(axes, title, widths)
+        _over(axes, title, groups, over)
     panels[0].set_ylabel("tail loss beyond head loss (points)")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2)
@@ -208,18 +214,18 @@ def extra_by_factor(table: pd.DataFrame) -> Figure:
             axes.errorbar(
                 places, rows["value"], yerr=error, ms=5, lw=1.5, label=f"IF {factor:g}", **look
             )
-        _over_bits(axes, method, widths)
+        _over(axes, method, widths, "bits")
     panels[0].set_ylabel("tail loss beyond\nhead loss (points)")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(factors))
     return figure
 
 
-def _over_bits(axes: Axes, title: str, widths: Sequence[int]) -> None:
-    """What the panels over bit-widths share: the line at zero, and the widths below."""
+def _over(axes: Axes, title: str, groups: Sequence[object], label: str) -> None:
+    """What the panels over groups of marks share: the line at zero, and the groups below."""
     axes.axhline(0, color=INK, lw=0.8)
-    axes.set_xticks(range(len(widths)), [str(bits) for bits in widths])
-    axes.set_xlabel("bits")
+    axes.set_xticks(range(len(groups)), [str(group) for group in groups])
+    axes.set_xlabel(label)
     axes.set_title(title)
     axes.grid(axis="y")
 
