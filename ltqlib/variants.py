@@ -12,6 +12,7 @@ from ltqlib.tables import accuracy_table, extra_by_seed, words
 
 NARROW, HALF, FULL = "VGG16, narrow", "VGG16, half width", "VGG16, full width"
 LONGER, MIXED, MIXED_LONGER = f"{NARROW}, longer", f"{NARROW}, mixup", f"{NARROW}, longer, mixup"
+MIXED_FULL = f"{FULL}, longer, mixup"
 RESNET, WHOLE_RESNET = "ResNet-32, shortened", "ResNet-32, whole recipe"
 VARIANTS: dict[str, dict[str, Any]] = {  # what is changed of the book's profile, or another one
     NARROW: {},
@@ -20,6 +21,7 @@ VARIANTS: dict[str, dict[str, Any]] = {  # what is changed of the book's profile
     MIXED_LONGER: {"train_images": 600_000, "mixup": 1.0},
     HALF: {"width": 0.5},
     FULL: {"width": 1.0},
+    MIXED_FULL: {"width": 1.0, "train_images": 600_000, "mixup": 1.0},
     "VGG16, whole recipe": {"profile": "paper"},
     RESNET: {"profile": "resnet", "train_images": 150_000, "epochs": 0},
     WHOLE_RESNET: {"profile": "resnet"},
