@@ -4,7 +4,7 @@ The package is thin and lazy: ``import ltqlib`` imports neither torch nor pandas
 from those above them in this list (tests/test_architecture.py holds them to it)::
 
     errors paths files progress config
-    longtail data models winograd convolutions losses train decouple
+    longtail data models winograd convolutions losses mixup train decouple
     metrics crossed identity quantization sensitivity importance mpq
     records layerwise interactions bench provenance steps experiment publish
     evidence tables variants comparison agreement claims front style plots diagrams
