@@ -182,6 +182,12 @@ def spread(value: float, sd: float, digits: int = 1) -> str:
     return f"{value:.{digits}f}" + ("" if pd.isna(sd) else f"{NBSP}±{NBSP}{sd:.{digits}f}")
 
 
+def listed(parts: Sequence[str]) -> str:
+    """``one``, ``one and two``, ``one, two and three``."""
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def by_class(
     replicates_of: Mapping[str, Replicates], outcomes: Callable[[Replicates], Outcomes]
 ) -> pd.DataFrame:

@@ -46,3 +46,11 @@ def test_what_each_grid_costs_the_tail(quantized: Replicates) -> None:
     assert ("w-tensor", "beyond w-tensor") not in table.index
     assert (table["low"] < table["value"]).all()
     assert (table["value"] < table["high"]).all()
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [(["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")],
+)
+def test_a_list_is_said_in_words(parts: list[str], said: str) -> None:
+    assert tables.listed(parts) == said
