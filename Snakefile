@@ -25,12 +25,12 @@ import os
 import sys
 from pathlib import Path
 
-import ltqlib
-from ltqlib import paths
-from ltqlib.config import from_profile
-from ltqlib.errors import InputError
-from ltqlib.experiment import STEPS, find_config
-from ltqlib.longtail import CLASS_ORDERS
+import ltqlib.first as ltqlib
+from ltqlib.first import paths
+from ltqlib.first.config import from_profile
+from ltqlib.first.errors import InputError
+from ltqlib.first.experiment import STEPS, find_config
+from ltqlib.first.longtail import CLASS_ORDERS
 from snakemake.exceptions import WorkflowError
 
 # the programs of the environment that Snakemake runs in, whether or not it is activated

@@ -26,13 +26,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ltqlib import data, longtail, metrics, models, mpq
-from ltqlib.config import RunConfig, from_dict, from_profile
-from ltqlib.models import Network
-from ltqlib.provenance import machine
-from ltqlib.quantization import SCHEMES, Bits, quantize_network
-from ltqlib.sensitivity import Sweep
-from ltqlib.train import find_device, train
+from ltqlib.first import data, longtail, metrics, models, mpq
+from ltqlib.first.config import RunConfig, from_dict, from_profile
+from ltqlib.first.models import Network
+from ltqlib.first.provenance import machine
+from ltqlib.first.quantization import SCHEMES, Bits, quantize_network
+from ltqlib.first.sensitivity import Sweep
+from ltqlib.first.train import find_device, train
 
 WIDTHS, SCHEME = (2, 3, 4, 5, 6, 8), SCHEMES["w-tensor"]
 NETWORKS = {  # what to build, and how many images to time it on

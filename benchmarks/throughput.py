@@ -21,12 +21,12 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from ltqlib import convolutions
-from ltqlib.config import from_profile
-from ltqlib.data import Batches
-from ltqlib.models import Network, build, fold_batchnorm, layer_costs, predict_logits
-from ltqlib.provenance import machine
-from ltqlib.train import find_device, has_bf16_units
+from ltqlib.first import convolutions
+from ltqlib.first.config import from_profile
+from ltqlib.first.data import Batches
+from ltqlib.first.models import Network, build, fold_batchnorm, layer_costs, predict_logits
+from ltqlib.first.provenance import machine
+from ltqlib.first.train import find_device, has_bf16_units
 
 BATCH, IMAGES, ROUNDS = 128, 4096, 4
 
@@ -70,7 +70,7 @@ def rate(step: Callable[[], int], seconds: float) -> float:
 def train_step(
     network: torch.nn.Module, batches: Iterator[Any], bf16: bool = False, fast: bool = False
 ) -> Callable[[], int]:
-    """One optimizer step a call, on the next batch; ``fast`` as in :mod:`ltqlib.convolutions`."""
+    """One optimizer step a call, on the next batch; ``fast``: see ltqlib.first.convolutions."""
     network.train()
     optimizer = torch.optim.SGD(
         network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, nesterov=True
