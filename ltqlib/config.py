@@ -1,0 +1,207 @@
+"""What identifies a trained model: :class:`RunConfig`, the profiles, and the digest."""
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ltqlib.errors import InputError
+
+SAMPLERS = ("instance", "square-root", "class")
+LOSSES = ("ce", "class-weighted", "ldam-drw", "balanced-softmax", "logit-adjusted")
+ARCHITECTURES = ("vgg16", "resnet32")
+SCHEDULES = ("cosine", "step")
+AUGMENTATIONS = ("crop-flip", "crop", "none")
+CHOICES = {
+    "sampler": SAMPLERS,
+    "loss": LOSSES,
+    "arch": ARCHITECTURES,
+    "augment": AUGMENTATIONS,
+    "schedule": SCHEDULES,
+}
+RANGES: dict[str, tuple[type, float, float]] = {  # field -> kind, least, most
+    "seed": (int, 0, 2**31),
+    "width": (float, 1 / 64, 64),
+    "train_images": (int, 1, math.inf),
+    "epochs": (int, 0, math.inf),
+    "batch_size": (int, 1, math.inf),
+    "lr": (float, 1e-12, 1e6),
+    "momentum": (float, 0, 1),
+    "weight_decay": (float, 0, 1e6),
+    "warmup": (float, 0, 1),
+    "stage2_images": (int, 1, math.inf),
+    "stage2_lr": (float, 1e-12, 1e6),
+    "mixup": (float, 0, 1e6),
+}
+SOURCES = ("cifar10", "digits", "folder:PATH")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides the weights of one trained model, and nothing else.
+
+    Lengths of training are counted in images seen, so that every imbalance factor takes the same
+    number of steps and the same time; ``epochs`` (if not 0) overrides that.
+    """
+
+    profile: str
+    data: str  # cifar10 | digits | folder:PATH
+    imbalance_factor: float = 1.0  # n_min / n_max, in (0, 1]; 1 is balanced
+    seed: int = 0
+    class_order: tuple[int, ...] = ()  # class_order[rank] = class; empty is label order
+    arch: str = "vgg16"
+    width: float = 1.0  # multiplies the channels of every hidden layer
+    train_images: int = 600_000  # images seen in stage 1
+    epochs: int = 0  # passes over the training set; 0: from train_images
+    batch_size: int = 128
+    lr: float = 0.05  # peak of the schedule
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup: float = 0.05  # fraction of the steps with a rising learning rate
+    augment: str = "crop-flip"  # a key of AUGMENTATIONS
+    sampler: str = "instance"
+    loss: str = "ce"
+    stage2_images: int = 120_000  # images seen in stage 2 (cRT, LWS)
+    stage2_lr: float = 0.1
+    schedule: str = "cosine"  # of the learning rate in stage 1, after the warm-up; or "step"
+    mixup: float = 0.0  # alpha of mixup in stage 1; 0: images are not mixed
+
+    def __post_init__(self) -> None:
+        validate(self)
+        for field in dataclasses.fields(self):  # 1 and 1.0 are the same configuration
+            if field.type is float:
+                object.__setattr__(self, field.name, float(getattr(self, field.name)))
+
+    def public(self) -> dict[str, Any]:
+        """The configuration as plain JSON values; of a folder source only the folder's name."""
+        fields = dataclasses.asdict(self)
+        fields["class_order"] = list(self.class_order)
+        if self.data.startswith("folder:"):
+            fields["data"] = "folder:" + Path(self.data.removeprefix("folder:")).name
+        return fields
+
+    def digest(self) -> str:
+        """Twelve hexadecimal digits of a SHA-256; names the run's folder.
+
+        Only fields that differ from their default count, so that a field added later, whose
+        default means "as before", leaves every published digest as it is.
+        """
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        defaults["class_order"] = []
+        told = {key: value for key, value in self.public().items() if value != defaults[key]}
+        text = json.dumps(told, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def label(self) -> str:
+        """A short name for a reader, such as ``laptop vgg16 x0.25 IF 0.01 seed 0``."""
+        factor = "balanced" if self.imbalance_factor == 1 else f"IF {self.imbalance_factor:g}"
+        order = "" if not self.class_order else " order " + "".join(map(str, self.class_order))
+        return f"{self.profile} {self.arch} x{self.width:g} {factor} seed {self.seed}{order}"
+
+
+PROFILES: dict[str, dict[str, Any]] = {
+    # seconds: scikit-learn's digits, 3 % of the width; for tests and the live page
+    "smoke": {
+        "data": "digits",
+        "width": 1 / 16,
+        "train_images": 16_000,
+        "batch_size": 64,
+        "augment": "crop",
+        "stage2_images": 2_000,
+    },
+    # one CPU core with bfloat16 units: 23 to 40 minutes a network
+    "laptop": {"data": "cifar10", "width": 0.25, "epochs": 200},
+    # a GPU: full width and the long-tail literature's 200 epochs
+    "paper": {"data": "cifar10", "width": 1.0, "epochs": 200, "lr": 0.1, "stage2_images": 500_000},
+    # a GPU: the literature's network with the recipe of LDAM-DRW (Cao et al., 2019), and the
+    # second stage of Kang et al. (2020)
+    "resnet": {
+        "data": "cifar10",
+        "arch": "resnet32",
+        "epochs": 200,
+        "lr": 0.1,
+        "weight_decay": 2e-4,
+        "warmup": 5 / 200,
+        "schedule": "step",
+        "stage2_lr": 0.2,
+    },
+}
+
+
+def from_profile(profile: str, **changes: Any) -> RunConfig:
+    """The configuration of ``profile`` with some fields changed.
+
+    Raises:
+        InputError: unknown profile or field, or a value that makes no sense.
+    """
+    if profile not in PROFILES:
+        raise InputError(f"profile {profile!r} is unknown: use one of {', '.join(PROFILES)}")
+    return from_dict({"profile": profile, **PROFILES[profile], **changes})
+
+
+def from_dict(fields: dict[str, Any]) -> RunConfig:
+    """A configuration from plain values, as a record holds them.
+
+    Raises:
+        InputError: a key that :class:`RunConfig` does not have, or a bad value.
+    """
+    known = {field.name for field in dataclasses.fields(RunConfig)}
+    if unknown := sorted(set(fields) - known):
+        raise InputError(
+            f"unknown configuration key {unknown[0]!r}: the keys are {', '.join(sorted(known))}"
+        )
+    values = dict(fields)
+    values["class_order"] = tuple(values.get("class_order", ()))
+    return RunConfig(**values)
+
+
+def validate(config: RunConfig) -> None:
+    """Refuse a configuration that makes no sense.
+
+    Raises:
+        InputError: naming the first field that is wrong and what it may be.
+    """
+    _check_imbalance_factor(config.imbalance_factor)
+    _check_source(config.data)
+    for name, allowed in CHOICES.items():
+        value = getattr(config, name)
+        if value not in allowed:
+            raise InputError(f"{name} {value!r} is unknown: use one of {', '.join(allowed)}")
+    for name, (kind, low, high) in RANGES.items():
+        _check_number(name, getattr(config, name), kind, low, high)
+    if not isinstance(config.class_order, tuple):
+        raise InputError(f"class_order {config.class_order!r} is not a tuple of labels")
+    if sorted(config.class_order) != list(range(len(config.class_order))):
+        raise InputError(
+            f"class_order {config.class_order} is not a permutation: list every class once"
+        )
+
+
+def _check_number(name: str, value: object, kind: type, low: float, high: float) -> None:
+    """Refuse what is no number of ``kind`` (int, or float that may be an int) in [low, high]."""
+    right = isinstance(value, (int, kind)) and not isinstance(value, bool)
+    if not right or not low <= value <= high:  # type: ignore[operator]
+        words = "a whole number" if kind is int else "a number"
+        limit = "" if high == math.inf else f" and at most {high:g}"
+        raise InputError(f"{name} is {value!r}: it must be {words} of at least {low:g}{limit}")
+
+
+def _check_imbalance_factor(value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InputError(f"imbalance_factor {value!r} is not a number: give n_min/n_max in (0, 1]")
+    if value > 1:
+        raise InputError(
+            f"imbalance_factor {value:g} is above 1: it is n_min/n_max; use its reciprocal "
+            f"{1 / value:g}"
+        )
+    if value <= 0:
+        raise InputError(f"imbalance_factor {value:g} is not in (0, 1]: it is n_min/n_max")
+
+
+def _check_source(source: str) -> None:
+    if source in ("cifar10", "digits") or source.removeprefix("folder:") not in ("", source):
+        return
+    raise InputError(f"data source {source!r} is unknown: use one of {', '.join(SOURCES)}")

@@ -1,0 +1,34 @@
+"""The one exception that means "the input is wrong, and here is what to do"."""
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class InputError(Exception):
+    """Something the reader can put right: the message is one line saying what, where, what to do.
+
+    The command line prints it and leaves with exit code 2.
+    """
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full or read-only disk under ``path`` into an :class:`InputError`.
+
+    Raises:
+        InputError: the disk is full, over quota, read-only or refuses the write.
+    """
+    try:
+        yield
+    except OSError as error:
+        reasons = {
+            errno.ENOSPC: "the disk is full: free some space and run the same command again",
+            errno.EDQUOT: "the disk quota is used up: free some space and run the command again",
+            errno.EROFS: "the disk is read-only: set LTQ_HOME to a folder that can be written",
+            errno.EACCES: "permission denied: set LTQ_HOME to a folder that can be written",
+        }
+        if error.errno not in reasons:
+            raise
+        raise InputError(f"cannot write {path}: {reasons[error.errno]}") from error
