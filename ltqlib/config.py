@@ -13,14 +13,18 @@ from ltqlib.errors import InputError
 SAMPLERS = ("instance", "square-root", "class")
 LOSSES = ("ce", "class-weighted", "ldam-drw", "balanced-softmax", "logit-adjusted")
 ARCHITECTURES = ("vgg16", "resnet32")
-SCHEDULES = ("cosine", "step")
+SCHEDULES = ("cosine", "step", "constant")
 AUGMENTATIONS = ("crop-flip", "crop", "none")
+DEFERRED = ("none", "reweight", "resample")
+STAGE2_NORMS = ("frozen", "shifted")
 CHOICES = {
     "sampler": SAMPLERS,
     "loss": LOSSES,
     "arch": ARCHITECTURES,
     "augment": AUGMENTATIONS,
     "schedule": SCHEDULES,
+    "deferred": DEFERRED,
+    "stage2_norm": STAGE2_NORMS,
 }
 RANGES: dict[str, tuple[type, float, float]] = {  # field -> kind, least, most
     "seed": (int, 0, 2**31),
@@ -35,6 +39,13 @@ RANGES: dict[str, tuple[type, float, float]] = {  # field -> kind, least, most
     "stage2_images": (int, 1, math.inf),
     "stage2_lr": (float, 1e-12, 1e6),
     "mixup": (float, 0, 1e6),
+    "sam": (float, 0, 1e6),
+    "ema": (float, 0, 1 - 1e-6),
+    "swa": (float, 0, 1),
+    "smoothing": (float, 0, 1),
+    "stage2_smooth_head": (float, 0, 1),
+    "stage2_smooth_tail": (float, 0, 1),
+    "holdout": (float, 0, 0.5),
 }
 SOURCES = ("cifar10", "digits", "folder:PATH")
 
@@ -66,8 +77,18 @@ class RunConfig:
     loss: str = "ce"
     stage2_images: int = 120_000  # images seen in stage 2 (cRT, LWS)
     stage2_lr: float = 0.1
-    schedule: str = "cosine"  # of the learning rate in stage 1, after the warm-up; or "step"
+    schedule: str = "cosine"  # of the learning rate in stage 1, after the warm-up: SCHEDULES
     mixup: float = 0.0  # alpha of mixup in stage 1; 0: images are not mixed
+    # Recipes; at their defaults nothing of them happens. ltqlib.training says where each is from.
+    sam: float = 0.0  # rho of sharpness-aware minimization (Foret et al., 2021); 0: plain SGD
+    ema: float = 0.0  # decay of the moving average of the weights that is kept; 0: the last ones
+    swa: float = 0.0  # share of the passes, at the end, whose weights are averaged
+    smoothing: float = 0.0  # label smoothing of the loss of stage 1
+    deferred: str = "none"  # from 80 % of the steps on: re-weight or re-sample the classes
+    stage2_smooth_head: float = 0.0  # label-aware smoothing of stage 2 (Zhong et al., 2021): of the
+    stage2_smooth_tail: float = 0.0  # most frequent class, and of the rarest one
+    stage2_norm: str = "frozen"  # BatchNorm statistics in stage 2; "shifted": moved along
+    holdout: float = 0.0  # share of the training images of each class kept for choosing recipes
 
     def __post_init__(self) -> None:
         validate(self)
