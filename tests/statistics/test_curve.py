@@ -1,0 +1,131 @@
+"""The head-tail curve against brute force on full logits."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from conftest import CLASSES, HEAD
+
+from ltqlib.errors import InputError
+from ltqlib.statistics import at_equal_head, equal_head, head_tail_curve
+
+
+def shifted(logits: np.ndarray, offset: float) -> np.ndarray:
+    """Predictions with the offset on the tail's logits."""
+    moved = logits.copy()
+    moved[..., HEAD:] += offset
+    return moved.argmax(-1)
+
+
+def accuracies(predicted: np.ndarray, labels: np.ndarray) -> tuple[float, float, float]:
+    """Head, tail and norm, percent."""
+    each = np.array([100 * (predicted[labels == c] == c).mean() for c in range(CLASSES)])
+    return each[:HEAD].mean(), each[HEAD:].mean(), each.mean()
+
+
+def test_the_curve_is_that_of_shifted_logits(outcomes, logits):
+    offsets = np.linspace(-4, 4, 33)
+    curve = head_tail_curve(outcomes, offsets)
+    for seed, bits, place in [(0, 0, 3), (1, 1, 16), (2, 0, 30), (2, 1, 20)]:
+        expected = accuracies(shifted(logits[0][seed, bits], offsets[place]), logits[1])
+        found = [float(curve[name][seed, bits, place]) for name in ("head", "tail", "norm")]
+        assert found == pytest.approx(expected)
+
+
+def test_the_offsets_that_are_found_span_the_curve(outcomes):
+    curve = head_tail_curve(outcomes)
+    assert float(curve["tail"].isel(offset=0).max()) < 2
+    assert float(curve["head"].isel(offset=-1).max()) < 2
+    assert float(curve.sel(offset=0)["norm"][0, 0]) == pytest.approx(
+        100 * float(outcomes["right"][0, 0].mean())
+    )
+
+
+def brute(
+    logits: np.ndarray, reference: np.ndarray, labels: np.ndarray, grid: np.ndarray
+) -> tuple[float, float]:
+    """The reference's best norm accuracy and the model's head accuracy next to the reference's."""
+    curve = np.array([accuracies(shifted(reference, d), labels) for d in grid])
+    target = curve[np.argmax(curve[:, 2]), 0]
+    heads = np.array([accuracies(shifted(logits, d), labels)[0] for d in grid])
+    return target, heads[np.argmin(np.abs(heads - target))]
+
+
+def test_offsets_are_chosen_on_the_other_half_as_a_fine_grid_would(outcomes, logits):
+    values, labels = logits
+    found, grid = equal_head(outcomes), np.linspace(-5, 5, 4001)
+    for judged in ("choose", "judge"):
+        chosen = (outcomes["half"] != judged).to_numpy()
+        for seed in range(3):
+            target, head = brute(
+                values[seed, 1][chosen], values[seed, 0][chosen], labels[chosen], grid
+            )
+            one = found.sel(judged=judged).isel(seed=seed)
+            assert float(one["target"]) == pytest.approx(target)
+            offset = float(one["offset"].sel(bits=4))
+            mine = accuracies(shifted(values[seed, 1][chosen], offset), labels[chosen])[0]
+            assert mine == pytest.approx(head)
+            predicted = shifted(values[seed, 1][~chosen], offset)
+            right = found["right"].sel(bits=4).isel(seed=seed, image=~chosen)
+            assert right.to_numpy().tolist() == (predicted == labels[~chosen]).tolist()
+
+
+def test_as_it_is_the_reference_keeps_its_own_head_accuracy(outcomes):
+    found = equal_head(outcomes, point="as it is")
+    for judged in ("choose", "judge"):
+        mask = ((outcomes["half"] != judged) & (outcomes["group"] == "head")).to_numpy()
+        plain = 100 * outcomes["right"].sel(bits=32).isel(image=mask).mean("image")
+        np.testing.assert_allclose(found["target"].sel(judged=judged), plain)
+
+
+def test_the_same_model_loses_nothing(outcomes):
+    both = xr.concat([outcomes.sel(bits=[32]), outcomes.sel(bits=[32])], "bits", join="override")
+    right = at_equal_head(both.assign_coords(bits=[32, 4]))
+    assert (right.sel(bits=32) == right.sel(bits=4)).all()
+
+
+def test_a_reference_of_its_own_is_as_one_inside(outcomes):
+    found = at_equal_head(outcomes.sel(bits=[4]), outcomes.sel(bits=32, drop=True))
+    xr.testing.assert_equal(found, at_equal_head(outcomes).sel(bits=[4]))
+
+
+def test_out_of_reach_is_nan_for_every_seed_of_the_row(outcomes):
+    bad = outcomes.copy(deep=True)
+    bad["best_head"].loc[{"seed": 1, "bits": 4}] = 0  # head accuracy stays at a quarter
+    found = equal_head(bad)
+    assert found["right"].sel(bits=4).isnull().all()
+    assert found["right"].sel(bits=32).notnull().all()
+    assert found["reached"].sel(bits=4).values.tolist() == [True, False, True]
+
+
+def test_a_seed_that_is_not_there_stays_away(outcomes):
+    missing = outcomes.astype(float)
+    missing["margin"].loc[{"seed": 2}] = np.nan
+    found = at_equal_head(missing)
+    assert found.sel(seed=2).isnull().all()
+    xr.testing.assert_equal(found.isel(seed=[0, 1]), at_equal_head(outcomes).isel(seed=[0, 1]))
+    assert head_tail_curve(missing, [0.0])["tail"].sel(seed=2).isnull().all()
+
+
+def test_margins_of_few_digits_tie_and_are_still_cut_between(outcomes):
+    coarse = outcomes.assign(margin=outcomes["margin"].round(1))
+    offset = equal_head(coarse)["offset"]
+    steps = 10 * offset.to_numpy()
+    assert np.abs(steps - np.round(steps)).max() > 0.3  # between two margins, not on one
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda o: at_equal_head(o.drop_vars("margin")), "have no margin"),
+        (lambda o: at_equal_head(o.drop_vars("half")), "no coordinate half"),
+        (lambda o: at_equal_head(o.drop_vars("group")), "no coordinate group"),
+        (lambda o: at_equal_head(o.isel(image=o["half"] == "judge")), "judged on the other"),
+        (lambda o: at_equal_head(o, {"bits": 8}), "no bits = 8"),
+        (lambda o: at_equal_head(o, o.isel(image=slice(10))), "on the images of the outcomes"),
+        (lambda o: at_equal_head(o, point="worst"), "point 'worst' is unknown"),
+        (lambda o: head_tail_curve(o, tail="few"), "group 'few' is not among"),
+    ],
+)
+def test_bad_input_is_named(outcomes, call, message):
+    with pytest.raises(InputError, match=message):
+        call(outcomes)
