@@ -1,0 +1,53 @@
+"""Labelled arrays on disk: NetCDF files that ``xarray.open_dataset`` opens, whole or not there.
+
+HDF5 does not notice a flipped bit. Every file therefore ends in the SHA-256 of all that stands
+before it, behind the end that HDF5 itself knows, where other readers do not look.
+"""
+
+import hashlib
+import io
+from pathlib import Path
+
+import xarray as xr
+
+from ltqlib.errors import InputError
+from ltqlib.files import write_whole
+
+PACKING = ("dtype", "scale_factor", "_FillValue")  # of what xarray knows, what we use
+COMPRESSED = {"zlib": True, "complevel": 6, "shuffle": True}
+MARK = b"\nsha256:"
+TRAILER = len(MARK) + 64 + 1
+
+
+def write_dataset(path: Path, dataset: xr.Dataset) -> None:
+    """Write ``dataset`` as compressed NetCDF with its checksum.
+
+    How a number is packed stands in a variable's ``encoding`` (``dtype``, ``scale_factor``), as
+    xarray has it. The same dataset gives the same bytes.
+
+    Raises:
+        InputError: the disk is full or cannot be written; nothing is left behind.
+    """
+    stored = dataset.drop_encoding().copy()
+    for name, variable in dataset.variables.items():
+        kept = {k: v for k, v in variable.encoding.items() if k in PACKING}
+        stored[name].encoding = kept | (COMPRESSED if variable.dtype.kind in "iufb" else {})
+    content = bytes(stored.to_netcdf(engine="h5netcdf"))
+    write_whole(path, content + MARK + hashlib.sha256(content).hexdigest().encode() + b"\n")
+
+
+def read_dataset(path: Path) -> xr.Dataset:
+    """Read and verify what :func:`write_dataset` wrote; everything is loaded, the file is closed.
+
+    Raises:
+        InputError: missing, truncated or altered.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): compute it again") from error
+    content, trailer = content[:-TRAILER], content[-TRAILER:]
+    if trailer != MARK + hashlib.sha256(content).hexdigest().encode() + b"\n":
+        raise InputError(f"{path} is damaged (its checksum differs): delete it, run again")
+    with xr.open_dataset(io.BytesIO(content), engine="h5netcdf") as file:
+        return file.load()

@@ -1,0 +1,150 @@
+"""The store: one folder a network, published in ``results/``, working in ``runs/``.
+
+::
+
+    <digest>/network.json            configuration, data, training, stage 2, provenance
+    <digest>/<name>-<key>.nc         what was computed from it; <key> is a digest of how
+    results/registry.txt             SHA-256 of every published file, as pooch reads it
+    checkpoints/<digest>/*.safetensors, checkpoints/registry.txt       published weights
+
+What is published is read first, then what is in ``runs/``; ``LTQ_FRESH=1`` leaves the former out,
+so that everything is computed again. The store knows nothing of what its files mean.
+"""
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from ltqlib import paths
+from ltqlib.errors import InputError, disk_errors
+from ltqlib.evidence.arrays import read_dataset, write_dataset
+from ltqlib.evidence.records import Record, read_record, write_record
+
+NETWORK = "network.json"
+
+
+def key_of(what: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits that identify plain values: how something was computed."""
+    text = json.dumps(dict(what), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def places(digest: str, file: str) -> list[Path]:
+    """Where ``file`` of a network is: published, then working."""
+    found = [paths.runs(digest) / file]
+    if os.environ.get("LTQ_FRESH") != "1":
+        found.insert(0, paths.results(digest) / file)
+    return [path for path in found if path.exists()]
+
+
+def network_record(digest: str) -> Record | None:
+    """The record of a network, verified; None where it is not known.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    for path in places(digest, NETWORK):
+        return dict(_read_network(path, path.stat().st_mtime_ns))
+    return None
+
+
+@functools.lru_cache(maxsize=256)
+def _read_network(path: Path, changed: int) -> Record:
+    verify_published(path)
+    return read_record(path)
+
+
+def keep_network(digest: str, record: Record) -> Record:
+    """Write the record of a network into ``runs/``, whole or not at all."""
+    return write_record(paths.runs(digest) / NETWORK, {**record, "digest": digest})
+
+
+def recall(digest: str, name: str, key: str) -> xr.Dataset | None:
+    """What was computed under ``name`` and ``key``, or None.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    for path in places(digest, f"{name}-{key}.nc"):
+        return _read_dataset(path, path.stat().st_mtime_ns)
+    return None
+
+
+@functools.lru_cache(maxsize=256)
+def _read_dataset(path: Path, changed: int) -> xr.Dataset:
+    verify_published(path)
+    return read_dataset(path)
+
+
+def keep(digest: str, name: str, key: str, dataset: xr.Dataset) -> xr.Dataset:
+    """Write ``dataset`` into ``runs/`` and return what a later reader sees."""
+    path = paths.runs(digest) / f"{name}-{key}.nc"
+    write_dataset(path, dataset)
+    return read_dataset(path)
+
+
+def digests() -> list[str]:
+    """Every network that is known, published or working."""
+    folders = (
+        [paths.runs()] if os.environ.get("LTQ_FRESH") == "1" else [paths.results(), paths.runs()]
+    )
+    found = {path.parent.name for folder in folders for path in folder.glob(f"*/{NETWORK}")}
+    return sorted(found)
+
+
+def weights(digest: str, name: str) -> Path:
+    """Where to read a network's file of weights: the working copy, else the published one."""
+    working, published = paths.runs(digest) / name, paths.checkpoints(digest) / name
+    return published if published.exists() and not working.exists() else working
+
+
+@contextlib.contextmanager
+def lock(digest: str) -> Iterator[None]:
+    """Only one process computes for a network at a time; a second waits, then finds the result."""
+    import fcntl
+
+    folder = paths.runs(digest)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def registry(folder: Path) -> dict[str, str]:
+    """SHA-256 by file, relative to ``folder``, from its ``registry.txt``; empty without one."""
+    path = folder / "registry.txt"
+    return dict(_read_registry(path, path.stat().st_mtime_ns)) if path.exists() else {}
+
+
+@functools.lru_cache(maxsize=8)
+def _read_registry(path: Path, changed: int) -> dict[str, str]:
+    found = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        name, _, told = line.rpartition(" ")
+        if not name or not told.startswith("sha256:"):
+            raise InputError(f"{path} has a line that is not `FILE sha256:DIGEST`: restore it")
+        found[name] = told.removeprefix("sha256:")
+    return found
+
+
+def verify_published(path: Path) -> None:
+    """Refuse a published file that is not the one in the registry; working files pass.
+
+    Raises:
+        InputError: it is altered or not registered.
+    """
+    folder = paths.results()
+    if folder not in path.parents:
+        return
+    name = path.relative_to(folder).as_posix()
+    if registry(folder).get(name) != hashlib.sha256(path.read_bytes()).hexdigest():
+        raise InputError(f"{path} is not the published file (its SHA-256 differs): restore it")

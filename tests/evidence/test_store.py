@@ -1,0 +1,149 @@
+"""The store: what is kept is found again, whole, unaltered, and computed only once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from ltqlib import paths
+from ltqlib.errors import InputError
+from ltqlib.evidence import arrays, records, remember, remember_rows, store
+
+
+@dataclass(frozen=True)
+class Subject:
+    digest: str = "0123456789ab"
+
+
+def outcomes(rows: list[tuple[int, ...]], label_of_first: int = 0) -> xr.Dataset:
+    """As an evaluation writes them: row r predicts class r % 10 for every one of 20 images."""
+    labels = np.arange(20) % 10
+    labels[0] = label_of_first
+    predicted = np.array([[sum(row) % 10] * 20 for row in rows], np.uint8).T
+    margin = (np.arange(20 * len(rows)).reshape(20, -1) - 30) / 8
+    dataset = xr.Dataset(
+        {
+            "widths": (("configuration", "layer"), np.array(rows, np.uint8)),
+            "predicted": (("image", "configuration"), predicted),
+            "margin": (("image", "configuration"), margin),
+        },
+        {"label": ("image", labels), "layer": ["L1", "L2"]},
+        {"classes": [f"c{n}" for n in range(10)]},
+    )
+    packing = {"dtype": "int16", "scale_factor": 1 / 8, "_FillValue": -(2**15)}
+    dataset["margin"].encoding = packing
+    return dataset
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.nc"
+    dataset = outcomes([(4, 4), (6, 6)])
+    arrays.write_dataset(path, dataset)
+    found = arrays.read_dataset(path)
+    xr.testing.assert_equal(found, dataset)
+    assert found.attrs["classes"] == dataset.attrs["classes"]
+    with xr.open_dataset(path, engine="h5netcdf") as plain:  # no code of ours is needed
+        xr.testing.assert_equal(plain.load(), dataset)
+
+
+def test_the_same_dataset_gives_the_same_bytes(tmp_path: Path) -> None:
+    arrays.write_dataset(tmp_path / "a.nc", outcomes([(4, 4)]))
+    arrays.write_dataset(tmp_path / "b.nc", arrays.read_dataset(tmp_path / "a.nc"))
+    assert (tmp_path / "a.nc").read_bytes() == (tmp_path / "b.nc").read_bytes()
+
+
+def test_every_flipped_byte_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.nc"
+    arrays.write_dataset(path, outcomes([(4, 4), (6, 6)]))
+    whole = path.read_bytes()
+    for place in np.random.default_rng(0).permutation(len(whole))[:200].tolist():
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
+        with pytest.raises(InputError, match="delete it"):
+            arrays.read_dataset(path)
+
+
+@pytest.mark.parametrize("damage", [b"", b"half", b"\x89HDF\r\n\x1a\n"])
+def test_a_damaged_file_is_one_line(tmp_path: Path, damage: bytes) -> None:
+    (tmp_path / "a.nc").write_bytes(damage)
+    with pytest.raises(InputError, match="damaged"):
+        arrays.read_dataset(tmp_path / "a.nc")
+
+
+def test_a_remembered_function_computes_once(home: Path) -> None:
+    calls = []
+
+    @remember
+    def squares(subject: Subject, *, upto: int) -> xr.Dataset:
+        calls.append(upto)
+        return xr.Dataset({"square": ("n", np.arange(upto) ** 2)})
+
+    first, again = squares(Subject(), upto=4), squares(Subject(), upto=4)
+    xr.testing.assert_identical(first, again)
+    assert first.attrs["upto"] == 4
+    assert first.attrs["seconds"] >= 0
+    squares(Subject(), upto=5)
+    squares(Subject("ba9876543210"), upto=4)
+    assert calls == [4, 5, 4]
+    assert not list(home.rglob("*.partial"))
+
+
+def test_only_rows_that_are_not_known_are_computed(home: Path) -> None:
+    calls: list[list[tuple[int, ...]]] = []
+
+    @remember_rows
+    def evaluated(subject: Subject, rows: list[tuple[int, ...]], *, method: str) -> xr.Dataset:
+        calls.append(list(rows))
+        return outcomes(rows)
+
+    evaluated(Subject(), [(4, 4), (6, 6)], method="w")
+    found = evaluated(Subject(), [(6, 6), (8, 4), (4, 4), (6, 6)], method="w")
+    assert calls == [[(4, 4), (6, 6)], [(8, 4)]]
+    assert found["widths"].values.tolist() == [[6, 6], [8, 4], [4, 4], [6, 6]]
+    assert found["predicted"].isel(image=0).values.tolist() == [2, 2, 8, 2]
+    evaluated(Subject(), [(8, 4)], method="other")
+    assert calls[-1] == [(8, 4)]
+
+
+def test_rows_of_other_images_are_not_added(home: Path) -> None:
+    label = [0]
+
+    @remember_rows
+    def evaluated(subject: Subject, rows: list[tuple[int, ...]]) -> xr.Dataset:
+        return outcomes(rows, label[0])
+
+    evaluated(Subject(), [(4, 4)])
+    label[0] = 7
+    with pytest.raises(InputError, match="images are not those"):
+        evaluated(Subject(), [(6, 6)])
+
+
+def test_published_files_are_read_first_and_verified(home: Path) -> None:
+    record = store.keep_network("d1", {"config": {"seed": 0}})
+    assert store.network_record("d1") == record
+    published = paths.results("d1") / store.NETWORK
+    records.write_record(published, {"config": {"seed": 1}})
+    with pytest.raises(InputError, match="not the published file"):
+        store.network_record("d1")
+    import hashlib
+
+    told = hashlib.sha256(published.read_bytes()).hexdigest()
+    (paths.results() / "registry.txt").write_text(f"d1/network.json sha256:{told}\n")
+    found = store.network_record("d1")
+    assert found is not None
+    assert found["config"] == {"seed": 1}
+
+
+def test_fresh_leaves_the_published_out(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records.write_record(paths.results("d1") / store.NETWORK, {"config": {}})
+    monkeypatch.setenv("LTQ_FRESH", "1")
+    assert store.network_record("d1") is None
+    assert store.digests() == []
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"schema": 2, "checksum": "no"}'])
+def test_a_damaged_record_is_one_line(tmp_path: Path, damage: str) -> None:
+    (tmp_path / "network.json").write_text(damage)
+    with pytest.raises(InputError, match="delete it"):
+        records.read_record(tmp_path / "network.json")
