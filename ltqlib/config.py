@@ -4,9 +4,9 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ltqlib.errors import InputError
 
@@ -47,7 +47,8 @@ RANGES: dict[str, tuple[type, float, float]] = {  # field -> kind, least, most
     "stage2_smooth_tail": (float, 0, 1),
     "holdout": (float, 0, 0.5),
 }
-SOURCES = ("cifar10", "digits", "folder:PATH")
+NATURAL: Literal["natural"] = "natural"  # the imbalance factor of data that keep their own counts
+FOLDER = re.compile(r"folder:[0-9a-f]{16}")  # the identity of an image folder: its fingerprint
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ class RunConfig:
     """
 
     profile: str
-    data: str  # cifar10 | digits | folder:PATH
-    imbalance_factor: float = 1.0  # n_min / n_max, in (0, 1]; 1 is balanced
+    data: str  # cifar10 | digits | folder:<fingerprint>: what the images are, not where they lie
+    imbalance_factor: float | Literal["natural"] = 1.0  # n_min / n_max in (0, 1]; 1 is balanced
     seed: int = 0
     class_order: tuple[int, ...] = ()  # class_order[rank] = class; empty is label order
     arch: str = "vgg16"
@@ -95,13 +96,13 @@ class RunConfig:
         for field in dataclasses.fields(self):  # 1 and 1.0 are the same configuration
             if field.type is float:
                 object.__setattr__(self, field.name, float(getattr(self, field.name)))
+        if self.imbalance_factor != NATURAL:
+            object.__setattr__(self, "imbalance_factor", float(self.imbalance_factor))
 
     def public(self) -> dict[str, Any]:
-        """The configuration as plain JSON values; of a folder source only the folder's name."""
+        """The configuration as plain JSON values."""
         fields = dataclasses.asdict(self)
         fields["class_order"] = list(self.class_order)
-        if self.data.startswith("folder:"):
-            fields["data"] = "folder:" + Path(self.data.removeprefix("folder:")).name
         return fields
 
     def digest(self) -> str:
@@ -118,9 +119,16 @@ class RunConfig:
 
     def label(self) -> str:
         """A short name for a reader, such as ``laptop vgg16 x0.25 IF 0.01 seed 0``."""
-        factor = "balanced" if self.imbalance_factor == 1 else f"IF {self.imbalance_factor:g}"
+        factor = factor_label(self.imbalance_factor)
         order = "" if not self.class_order else " order " + "".join(map(str, self.class_order))
         return f"{self.profile} {self.arch} x{self.width:g} {factor} seed {self.seed}{order}"
+
+
+def factor_label(imbalance_factor: float | Literal["natural"]) -> str:
+    """An imbalance factor for a reader: ``balanced``, ``natural`` or ``IF 0.01``."""
+    if isinstance(imbalance_factor, str):
+        return imbalance_factor
+    return "balanced" if imbalance_factor == 1 else f"IF {imbalance_factor:g}"
 
 
 PROFILES: dict[str, dict[str, Any]] = {
@@ -185,7 +193,7 @@ def validate(config: RunConfig) -> None:
     Raises:
         InputError: naming the first field that is wrong and what it may be.
     """
-    _check_imbalance_factor(config.imbalance_factor)
+    check_imbalance_factor(config.imbalance_factor)
     _check_source(config.data)
     for name, allowed in CHOICES.items():
         value = getattr(config, name)
@@ -199,6 +207,11 @@ def validate(config: RunConfig) -> None:
         raise InputError(
             f"class_order {config.class_order} is not a permutation: list every class once"
         )
+    if config.imbalance_factor == NATURAL and config.class_order:
+        raise InputError(
+            f"class_order {config.class_order} with imbalance_factor '{NATURAL}': the data's own "
+            "counts rank the classes; leave class_order out"
+        )
 
 
 def _check_number(name: str, value: object, kind: type, low: float, high: float) -> None:
@@ -210,9 +223,19 @@ def _check_number(name: str, value: object, kind: type, low: float, high: float)
         raise InputError(f"{name} is {value!r}: it must be {words} of at least {low:g}{limit}")
 
 
-def _check_imbalance_factor(value: float) -> None:
+def check_imbalance_factor(value: object) -> None:
+    """Refuse what is neither n_min/n_max in (0, 1] nor ``natural``.
+
+    Raises:
+        InputError: saying what the value is and what it may be.
+    """
+    if isinstance(value, str) and value == NATURAL:
+        return
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise InputError(f"imbalance_factor {value!r} is not a number: give n_min/n_max in (0, 1]")
+        raise InputError(
+            f"imbalance_factor {value!r} is not a number: give n_min/n_max in (0, 1], or "
+            f"'{NATURAL}' for the data's own counts"
+        )
     if value > 1:
         raise InputError(
             f"imbalance_factor {value:g} is above 1: it is n_min/n_max; use its reciprocal "
@@ -222,7 +245,14 @@ def _check_imbalance_factor(value: float) -> None:
         raise InputError(f"imbalance_factor {value:g} is not in (0, 1]: it is n_min/n_max")
 
 
-def _check_source(source: str) -> None:
-    if source in ("cifar10", "digits") or source.removeprefix("folder:") not in ("", source):
+def _check_source(source: object) -> None:
+    if isinstance(source, str) and (source in ("cifar10", "digits") or FOLDER.fullmatch(source)):
         return
-    raise InputError(f"data source {source!r} is unknown: use one of {', '.join(SOURCES)}")
+    if isinstance(source, str) and source.startswith("folder:"):
+        raise InputError(
+            f"data source {source!r} is a place: a configuration names a folder by its contents, "
+            "folder:<fingerprint>; take the identity of load_data('folder:PATH')"
+        )
+    raise InputError(
+        f"data source {source!r} is unknown: use one of cifar10, digits, folder:<fingerprint>"
+    )
