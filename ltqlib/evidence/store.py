@@ -2,7 +2,8 @@
 
 ::
 
-    <digest>/network.json            configuration, data, training, stage 2, provenance
+    <digest>/network.json            configuration, data, layers, training, provenance
+    <digest>/stage2.json             the classifiers of decoupled training
     <digest>/<name>-<key>.nc         what was computed from it; <key> is a digest of how
     results/registry.txt             SHA-256 of every published file, as pooch reads it
     checkpoints/<digest>/*.safetensors, checkpoints/registry.txt       published weights
@@ -27,7 +28,7 @@ from ltqlib.errors import InputError, disk_errors
 from ltqlib.evidence.arrays import read_dataset, write_dataset
 from ltqlib.evidence.records import Record, read_record, write_record
 
-NETWORK = "network.json"
+NETWORK, STAGE2 = "network.json", "stage2.json"
 
 
 def key_of(what: Mapping[str, Any]) -> str:
@@ -44,26 +45,26 @@ def places(digest: str, file: str) -> list[Path]:
     return [path for path in found if path.exists()]
 
 
-def network_record(digest: str) -> Record | None:
-    """The record of a network, verified; None where it is not known.
+def find_record(digest: str, file: str = NETWORK) -> Record | None:
+    """A record of a network, verified; None where it is not known.
 
     Raises:
         InputError: it is damaged.
     """
-    for path in places(digest, NETWORK):
-        return dict(_read_network(path, path.stat().st_mtime_ns))
+    for path in places(digest, file):
+        return dict(_read_record(path, path.stat().st_mtime_ns))
     return None
 
 
 @functools.lru_cache(maxsize=256)
-def _read_network(path: Path, changed: int) -> Record:
+def _read_record(path: Path, changed: int) -> Record:
     verify_published(path)
     return read_record(path)
 
 
-def keep_network(digest: str, record: Record) -> Record:
-    """Write the record of a network into ``runs/``, whole or not at all."""
-    return write_record(paths.runs(digest) / NETWORK, {**record, "digest": digest})
+def keep_record(digest: str, record: Record, file: str = NETWORK) -> Record:
+    """Write a record of a network into ``runs/``, whole or not at all."""
+    return write_record(paths.runs(digest) / file, {**record, "digest": digest})
 
 
 def recall(digest: str, name: str, key: str) -> xr.Dataset | None:

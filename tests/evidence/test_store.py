@@ -120,17 +120,17 @@ def test_rows_of_other_images_are_not_added(home: Path) -> None:
 
 
 def test_published_files_are_read_first_and_verified(home: Path) -> None:
-    record = store.keep_network("d1", {"config": {"seed": 0}})
-    assert store.network_record("d1") == record
+    record = store.keep_record("d1", {"config": {"seed": 0}})
+    assert store.find_record("d1") == record
     published = paths.results("d1") / store.NETWORK
     records.write_record(published, {"config": {"seed": 1}})
     with pytest.raises(InputError, match="not the published file"):
-        store.network_record("d1")
+        store.find_record("d1")
     import hashlib
 
     told = hashlib.sha256(published.read_bytes()).hexdigest()
     (paths.results() / "registry.txt").write_text(f"d1/network.json sha256:{told}\n")
-    found = store.network_record("d1")
+    found = store.find_record("d1")
     assert found is not None
     assert found["config"] == {"seed": 1}
 
@@ -138,7 +138,7 @@ def test_published_files_are_read_first_and_verified(home: Path) -> None:
 def test_fresh_leaves_the_published_out(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records.write_record(paths.results("d1") / store.NETWORK, {"config": {}})
     monkeypatch.setenv("LTQ_FRESH", "1")
-    assert store.network_record("d1") is None
+    assert store.find_record("d1") is None
     assert store.digests() == []
 
 

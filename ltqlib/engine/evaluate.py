@@ -1,0 +1,176 @@
+"""``evaluate`` and ``sensitivity``: labelled outcomes of networks under bit configurations."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ltqlib.data import LongTail, Split, half_mask
+from ltqlib.engine.outcomes import FLOAT, Row, outcomes_of
+from ltqlib.errors import InputError
+from ltqlib.training.networks import Networks, Trained
+
+WIDTHS = (32, 8, 6, 5, 4, 3, 2)
+METHOD = "w-tensor"  # weights alone, one symmetric min-max grid a tensor
+
+Widths = Mapping[str, int] | xr.DataArray | int
+Models = Networks | Mapping[str, Networks]
+
+
+def evaluate(
+    networks: Models,
+    on: Split | None = None,
+    bits: Iterable[int] | Mapping[str, Widths] | Widths = WIDTHS,
+    method: str | Sequence[str] = METHOD,
+) -> xr.Dataset:
+    """Outcomes of networks on images, at uniform widths or under mixed precision.
+
+    Args:
+        networks: those of one configuration, or several by name (dimension ``model``).
+        on: the test images or a half of them; left out, all test images of the networks' data.
+        bits: widths for all layers alike (dimension ``bits``; 32 is the float model); or mixed
+            precision by name (dimension ``configuration``): ``{layer: bits}``, where layers that
+            are not named stay float, or widths with the dimensions layer and, where each seed has
+            its own, seed, as ``allocate`` returns them.
+        method: how layers are quantized; several become the dimension ``method``.
+
+    Returns:
+        ``right``, ``predicted``, ``best_head``, ``best_tail`` and ``margin`` (best tail logit less
+        best head logit) of each image, with the dimensions model, method, seed, bits (or
+        configuration) and image, as far as there are several; seed is always there. Coordinates
+        of an image: ``label``, ``group`` and ``half``.
+
+    Raises:
+        InputError: unknown layers or widths, networks that were tested on different images.
+    """
+    if isinstance(networks, Mapping):
+        each = {name: evaluate(those, on, bits, method) for name, those in networks.items()}
+        return _along("model", each)
+    if not isinstance(method, str):
+        return _along("method", {name: evaluate(networks, on, bits, name) for name in method})
+    by_seed = {trained.config.seed: _of_one(trained, on, bits, method) for trained in networks}
+    return _along("seed", by_seed)
+
+
+def sensitivity(
+    networks: Models,
+    on: Split | None = None,
+    bits: Iterable[int] = (6, 4),
+    method: str | Sequence[str] = METHOD,
+) -> xr.Dataset:
+    """Outcomes with one layer quantized and all others float.
+
+    Args and errors as :func:`evaluate`.
+
+    Returns:
+        as :func:`evaluate`, with a dimension ``layer`` before ``bits``, whose first entry is the
+        float model (32). Coordinates of a layer: ``parameters`` and ``macs``.
+    """
+    if isinstance(networks, Mapping):
+        each = {name: sensitivity(those, on, bits, method) for name, those in networks.items()}
+        return _along("model", each)
+    if not isinstance(method, str):
+        return _along("method", {name: sensitivity(networks, on, bits, name) for name in method})
+    widths = list(dict.fromkeys([FLOAT, *bits]))
+    by_seed = {t.config.seed: _one_layer(t, on, widths, method) for t in networks}
+    costs = networks.layers
+    found = _along("seed", by_seed)
+    return found.assign_coords(
+        {
+            name: ("layer", [cost[name] for cost in costs.values()])
+            for name in ("parameters", "macs")
+        }
+    )
+
+
+def _of_one(trained: Trained, on: Split | None, bits: Any, method: str) -> xr.Dataset:
+    """Outcomes of one network, with the dimension bits or configuration."""
+    if isinstance(bits, int | xr.DataArray) or _is_widths(bits):
+        bits = {"": bits}
+    named = isinstance(bits, Mapping)
+    names = list(bits) if named else list(dict.fromkeys(int(width) for width in bits))
+    rows = [_row(trained, bits[name] if named else name) for name in names]
+    found = _asked(trained, rows, on, method)
+    if names == [""]:
+        return found.isel(configuration=0)
+    if named:
+        return found.assign_coords(configuration=names)
+    return found.rename(configuration="bits").assign_coords(bits=names)
+
+
+def _is_widths(bits: Any) -> bool:
+    return isinstance(bits, Mapping) and all(isinstance(value, int) for value in bits.values())
+
+
+def _one_layer(
+    trained: Trained, on: Split | None, widths: Sequence[int], method: str
+) -> xr.Dataset:
+    layers = list(trained.layers)
+    rows = [_row(trained, {layer: width}) for layer in layers for width in widths]
+    found = _asked(trained, rows, on, method)
+    index = {"layer": layers, "bits": list(widths)}
+    shaped = {
+        name: (
+            ("layer", "bits", "image"),
+            value.transpose("configuration", "image").values.reshape(len(layers), len(widths), -1),
+        )
+        for name, value in found.data_vars.items()
+    }
+    coords = {name: found[name] for name in ("label", "group", "half")}
+    return xr.Dataset(shaped, {**index, **coords}, found.attrs)
+
+
+def _row(trained: Trained, widths: Widths) -> Row:
+    """The width of every layer, in order.
+
+    Raises:
+        InputError: a layer that is not there, or widths of other seeds.
+    """
+    layers = list(trained.layers)
+    if isinstance(widths, int | np.integer):
+        return (int(widths),) * len(layers)
+    if isinstance(widths, xr.DataArray):
+        if "seed" in widths.dims:
+            if trained.config.seed not in widths["seed"].values:
+                raise InputError(f"the widths have no seed {trained.config.seed}: allocate for it")
+            widths = widths.sel(seed=trained.config.seed)
+        widths = dict(zip(widths["layer"].values.tolist(), widths.values.tolist(), strict=True))
+    if unknown := [name for name in widths if name not in layers]:
+        raise InputError(f"bits name a layer {unknown[0]!r}: the layers are {', '.join(layers)}")
+    return tuple(int(widths.get(layer, FLOAT)) for layer in layers)
+
+
+def _asked(trained: Trained, rows: Sequence[Row], on: Split | None, method: str) -> xr.Dataset:
+    """Outcomes of the rows, on the images asked for, with what is known of the images."""
+    split = trained.data.test if on is None else on
+    found = outcomes_of(trained, rows, split, method)
+    labels = found["label"].values
+    choose = half_mask(labels)
+    kept = found.drop_vars("widths").drop_vars("layer", errors="ignore")
+    kept = kept.assign_coords(
+        group=("image", group_of(trained.data)[labels]),
+        half=("image", np.where(choose, "choose", "judge")),
+    )
+    # int8, not bool: outcomes are there to be subtracted
+    kept["right"] = (kept["predicted"] == kept["label"]).astype("int8")
+    kept.attrs = {"classes": list(trained.data.classes), "counts": list(trained.data.counts)}
+    if split.half:
+        kept = kept.isel(image=np.flatnonzero(kept["half"].values == split.half))
+    return kept.transpose("configuration", "image")
+
+
+def group_of(data: LongTail) -> np.ndarray:
+    """The name of the group of each class, by label."""
+    names = {label: name for name, members in data.groups.items() for label in members}
+    return np.array([names.get(label, "") for label in range(len(data.classes))])
+
+
+def _along(dim: str, each: Mapping[Any, xr.Dataset]) -> xr.Dataset:
+    """One after the other along a new dimension, where all have the same images."""
+    datasets = list(each.values())
+    first = datasets[0]
+    if any(not np.array_equal(first["label"], other["label"]) for other in datasets):
+        raise InputError(f"the images differ along {dim}: evaluate on the same ones")
+    joined = xr.concat(datasets, dim, coords="minimal", compat="override", combine_attrs="override")
+    return joined.assign_coords({dim: list(each)})

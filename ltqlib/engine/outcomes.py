@@ -1,0 +1,189 @@
+"""What one trained network under many bit configurations predicts on given images, remembered.
+
+A row is one configuration: the width of every layer in order, 32 where it stays float. Of every
+image a row keeps the predicted class, the best head class, the best tail class, and the margin
+(best tail logit less best head logit), which is enough for the head-tail curve.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from ltqlib.data import Split
+from ltqlib.errors import InputError
+from ltqlib.evidence import remember_rows
+from ltqlib.training.networks import Trained
+
+if TYPE_CHECKING:
+    from ltqlib.models.graph import Graph
+    from ltqlib.quantization.methods import Method
+
+FLOAT = 32
+CALIBRATION = 512  # training images on which the ranges of activations are measured
+# Margins are kept as whole steps: a 128th of their standard deviation, as a power of two
+STEPS, LAST = 128, 2**15 - 1
+
+Row = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A network with its classifier, and the images to evaluate it on."""
+
+    trained: Trained
+    on: Split
+
+    @property
+    def digest(self) -> str:
+        """Of the network."""
+        return self.trained.digest
+
+
+def outcomes_of(
+    trained: Trained, rows: Sequence[Row], on: Split, method: str, whole: bool = True
+) -> xr.Dataset:
+    """Outcomes of all images of a split, with dimensions image and configuration.
+
+    Args:
+        rows: widths of the layers, in their order.
+        method: a registered method of quantization.
+        whole: keep the best classes and the margin as well as the predicted class.
+
+    Raises:
+        InputError: an unknown method, a width that it does not have, missing images or weights.
+    """
+    how: dict[str, Any] = {"classifier": trained.classifier, "method": method}
+    if whole:
+        how["head"] = list(_head(trained))
+    if on.name != "test":
+        how["images"] = on.fingerprint
+    return outcomes(Question(trained, on), rows, **how)
+
+
+@remember_rows
+def outcomes(
+    question: Question,
+    rows: Sequence[Row],
+    *,
+    classifier: str,
+    method: str,
+    head: Sequence[int] = (),
+    images: str = "test",
+) -> xr.Dataset:
+    """Compute what is not known; the keywords say how, and are the key."""
+    from ltqlib.quantization import methods
+
+    trained, on = question.trained, question.on
+    _check_data(trained)
+    graph, chosen = trained.graph(), methods.get(method)
+    asked = [(FLOAT,) * len(graph.layers), *rows]  # the float model's margins give the step
+    found = _predicted(graph, chosen, asked, trained, on, bool(head))
+    if head:
+        step = 2.0 ** np.floor(np.log2(found["margin"][0].std() / STEPS + 1e-12))
+        found["margin"] = _on_steps(found["margin"], step)
+    dataset = _labelled({name: values[1:] for name, values in found.items()}, rows, graph, on)
+    if head:
+        packing = {"dtype": "int16", "scale_factor": step, "_FillValue": -LAST - 1}
+        dataset["margin"].encoding = packing
+    return dataset
+
+
+def _head(trained: Trained) -> tuple[int, ...]:
+    """Labels of the first group: the head; every other class counts as tail."""
+    return next(iter(trained.data.groups.values()))
+
+
+def _check_data(trained: Trained) -> None:
+    told = trained.record["data"]["fingerprint"]
+    if trained.data.fingerprint != told:
+        raise InputError(
+            f"network {trained.digest} was trained on other images (fingerprint {told}, not"
+            f" {trained.data.fingerprint}): bring them back, or train again"
+        )
+
+
+def _predicted(
+    graph: "Graph",
+    method: "Method",
+    rows: Sequence[Row],
+    trained: Trained,
+    on: Split,
+    whole: bool,
+) -> dict[str, npt.NDArray]:
+    """(rows, images) of each quantity that is kept."""
+    from ltqlib import engine
+
+    groups = {"head": _head(trained), "tail": _tail(trained, graph.classes)}
+    reduce = engine.whole(groups) if whole else engine.predicted
+    calibration = _calibration_images(trained) if method.calibrated else None
+    if not method.local:
+        return _one_by_one(graph, method, rows, on, reduce, calibration)
+    samples = method.samples(graph, calibration)  # type: ignore[attr-defined]
+    variants = {
+        layer: {
+            bits: method.variant(graph, layer, bits, samples.get(layer))  # type: ignore[attr-defined]
+            for bits in sorted({row[at] for row in rows} - {0, FLOAT})
+        }
+        for at, layer in enumerate(graph.layers)
+    }
+    what = f"{trained.config.label()}, {trained.classifier}, {method.name}"
+    return engine.predict(graph, variants, np.array(rows), on.images, reduce, progress=what)
+
+
+def _one_by_one(
+    graph: "Graph",
+    method: "Method",
+    rows: Sequence[Row],
+    on: Split,
+    reduce: Any,
+    calibration: npt.NDArray[np.uint8] | None,
+) -> dict[str, npt.NDArray]:
+    """Configurations that share nothing: each is made and evaluated as a whole."""
+    from ltqlib import engine
+
+    found = []
+    for row in rows:
+        widths = dict(zip(graph.layers, row, strict=True))
+        model = method.quantize(graph, widths, calibration)
+        found.append(engine.predict_module(model, on.images, reduce))
+    return {name: np.stack([each[name] for each in found]) for name in found[0]}
+
+
+def _tail(trained: Trained, classes: int) -> tuple[int, ...]:
+    head = set(_head(trained))
+    return tuple(label for label in range(classes) if label not in head)
+
+
+def _calibration_images(trained: Trained) -> npt.NDArray[np.uint8]:
+    """Training images drawn with the seed of the network, as they are: long-tailed."""
+    order = np.random.default_rng(trained.config.seed).permutation(len(trained.data.images))
+    return trained.data.images[np.sort(order[:CALIBRATION])]
+
+
+def _on_steps(margin: npt.NDArray, step: float) -> npt.NDArray[np.float64]:
+    """Whole steps away from zero, so that no sign is lost."""
+    steps = np.clip(np.ceil(np.abs(margin) / step), 1, LAST)
+    return np.where(margin > 0, steps, -steps) * step
+
+
+def _labelled(
+    found: Mapping[str, npt.NDArray], rows: Sequence[Row], graph: "Graph", on: Split
+) -> xr.Dataset:
+    """Images first: the configurations of an image are alike and lie next to one another."""
+    small = np.uint8 if graph.classes <= 256 else np.uint16
+    variables = {
+        name: (
+            ("image", "configuration"),
+            np.ascontiguousarray(values.T if name == "margin" else values.T.astype(small)),
+        )
+        for name, values in found.items()
+    }
+    widths = (("configuration", "layer"), np.array(rows, np.uint8).reshape(-1, len(graph.layers)))
+    return xr.Dataset(
+        {"widths": widths, **variables},
+        {"label": ("image", on.labels.astype(small)), "layer": list(graph.layers)},
+    )

@@ -1,0 +1,1 @@
+"""What only the book needs: numbers in its prose, tables, figures, claims."""

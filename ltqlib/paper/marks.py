@@ -1,0 +1,41 @@
+"""Marks that the figures share: colours of groups, intervals, hollow marks of the post, legends."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+
+from ltqlib.paper.style import HEAD, INK, NORM, TAIL
+
+COLORS = {"norm": NORM, "head": HEAD, "tail": TAIL}
+MARKERS = {"norm": "s", "head": "o", "tail": "D"}
+NAMES = {"norm": "all classes", "head": "head", "tail": "tail"}
+
+
+def with_interval(axes: Axes, places: Any, rows: pd.DataFrame, group: str, **looks: Any) -> None:
+    """Estimates of a group over ``places``, each with its interval; NaN leaves a gap."""
+    values, error = rows["value"].to_numpy(), reach(rows)
+    looks = {"label": NAMES.get(group, group), "capsize": 3, "ms": 6} | looks
+    axes.errorbar(places, values, yerr=error, color=COLORS.get(group, INK),
+                  marker=MARKERS.get(group, "o"), **looks)  # fmt: skip
+
+
+def reach(rows: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """How far intervals reach below and above their values, (2, rows)."""
+    return np.abs(np.stack([rows["value"] - rows["low"], rows["high"] - rows["value"]]))
+
+
+def hollow(axes: Axes, places: Any, values: Any, group: str) -> None:
+    """What the post reports, as hollow marks."""
+    axes.plot(places, values, MARKERS[group], mfc="none", mec=INK, ms=8, ls="none", zorder=5)
+
+
+def legend(axes: Axes) -> None:
+    """One legend above the figure; hollow marks are named where there are any."""
+    handles, labels = axes.get_legend_handles_labels()
+    if any(line.get_markerfacecolor() == "none" for line in axes.lines):
+        handles.append(axes.plot([], [], "o", mfc="none", mec=INK)[0])
+        labels.append("hollow: the post")
+    axes.figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))

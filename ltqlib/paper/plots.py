@@ -1,0 +1,107 @@
+"""The figures of chapter 3: one function a figure, from estimates or outcomes to a Figure.
+
+Filled marks are this book's measurements with 95 % intervals; hollow marks are the post's.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from ltqlib.paper.marks import COLORS, hollow, legend, with_interval
+from ltqlib.paper.style import INK, NORM, new_figure
+from ltqlib.statistics.estimate import Estimates
+
+FLOAT = 32
+
+
+def bits_curve(
+    accuracy: Estimates, post: Mapping[str, Mapping[int, Sequence[float]]] = {}
+) -> Figure:  # noqa: B006
+    """Head and tail accuracy over bit-width, one panel a model.
+
+    Args:
+        accuracy: index model, bits, group.
+        post: ``{model: {bits: [head, tail]}}``, as hollow marks.
+    """
+    models = list(dict.fromkeys(accuracy.index.get_level_values("model")))
+    figure = new_figure(3.8)
+    panels = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
+    for axes, model in zip(panels, models, strict=True):
+        rows = accuracy.loc[model]
+        widths = list(dict.fromkeys(rows.index.get_level_values("bits")))
+        places = np.arange(len(widths))
+        for number, group in enumerate(("head", "tail")):
+            with_interval(axes, places, rows.xs(group, level="group").loc[widths], group)
+            told = {w: pair[number] for w, pair in post.get(model, {}).items() if w in widths}
+            hollow(axes, [widths.index(w) for w in told], list(told.values()), group)
+        axes.set_xticks(places, ["float" if w == FLOAT else str(w) for w in widths])
+        axes.set_xlabel("bits of the weights")
+        axes.set_title(model)
+        axes.grid(axis="y")
+    panels[0].set_ylabel("test accuracy (%)")
+    legend(panels[0])
+    return figure
+
+
+def two_losses(plain: Estimates, equal: Estimates, widths: Sequence[int] = (6, 5, 4)) -> Figure:
+    """What the tail loses as it is and at equal head accuracy, one panel a model.
+
+    Args:
+        plain, equal: losses in points, index model, bits, group.
+    """
+    models = list(dict.fromkeys(plain.index.get_level_values("model")))
+    figure = new_figure(3.6)
+    panels = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
+    shown = (("head", plain, "head, as it is", -0.22, "full"), ("tail", plain, "tail, as it is", 0.0, "full"),
+             ("tail", equal, "tail, at equal head accuracy", 0.22, "none"))  # fmt: skip
+    for axes, model in zip(panels, models, strict=True):
+        for group, table, label, shift, fill in shown:
+            rows = table.loc[model].xs(group, level="group").loc[list(widths)]
+            looks: dict[str, Any] = {"label": label, "ls": "none", "fillstyle": fill}
+            with_interval(axes, np.arange(len(widths)) + shift, rows, group, **looks)
+        axes.axhline(0, color=NORM, lw=0.8)
+        axes.set_xticks(range(len(widths)), [f"{w} bits" for w in widths])
+        axes.set_title(model)
+        axes.grid(axis="y")
+    panels[0].set_ylabel("points lost")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    return figure
+
+
+def head_tail_curves(
+    curves: xr.Dataset, at: xr.Dataset, widths: Sequence[int] = (32, 6, 5, 4)
+) -> Figure:
+    """Tail accuracy against head accuracy along the offset, means over seeds, one line a width.
+
+    Args:
+        curves: ``head`` and ``tail`` along ``offset``, with the dimension bits, as
+            :func:`ltqlib.statistics.head_tail_curve` returns them; a dimension seed is averaged.
+        at: ``head`` and ``tail`` of the models as they are.
+    """
+    figure = new_figure(4.4)
+    axes = figure.subplots()
+    styles = {32: "-", 8: (0, (8, 1)), 6: "--", 5: "-.", 4: ":", 3: (0, (1, 3))}
+    mean, point = _over_seeds(curves), _over_seeds(at)
+    for number, bits in enumerate(widths):
+        shade = COLORS["tail"] if bits != FLOAT else INK
+        line, dot = mean.sel(bits=bits), point.sel(bits=bits)
+        label = "float" if bits == FLOAT else f"{bits} bits"
+        axes.plot(line["head"], line["tail"], ls=styles[bits], color=shade, label=label,
+                  alpha=1 - 0.12 * number)  # fmt: skip
+        axes.plot(dot["head"], dot["tail"], "o", ms=8, color=shade)
+        axes.annotate(label, (float(dot["head"]), float(dot["tail"])), (6, 5),
+                      textcoords="offset points", color=shade)  # fmt: skip
+    axes.set_xlabel("head accuracy (%)")
+    axes.set_ylabel("tail accuracy (%)")
+    axes.set_xlim(55, None)
+    axes.grid()
+    axes.legend(loc="lower left")
+    return figure
+
+
+def _over_seeds(values: xr.Dataset) -> xr.Dataset:
+    return values.mean("seed") if "seed" in values.dims else values

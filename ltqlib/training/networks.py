@@ -1,0 +1,260 @@
+"""Networks that remember: :func:`train` and :func:`decouple` read what is known, else train.
+
+Nothing here imports torch unless something has to be trained or loaded.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ltqlib import paths
+from ltqlib.config import RunConfig, from_dict, from_profile
+from ltqlib.data import LongTail
+from ltqlib.errors import InputError
+from ltqlib.evidence import store
+from ltqlib.evidence.provenance import Stopwatch
+from ltqlib.evidence.records import Record
+
+if TYPE_CHECKING:
+    from ltqlib.models import Graph, Network
+
+CLASSIFIERS = ("baseline", "crt", "lws", "ncm", "logit-adjusted", "tau-norm")
+LEARNED = ("crt", "lws", "ncm")  # kept as weights; the others follow from the baseline's
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One trained network with one classifier: what evaluations are about."""
+
+    config: RunConfig
+    data: LongTail
+    classifier: str = "baseline"
+
+    @property
+    def digest(self) -> str:
+        """Of its configuration: the name of its folder."""
+        return self.config.digest()
+
+    @property
+    def record(self) -> Record:
+        """How it was trained: ``config``, ``data``, ``layers``, ``training``, ``provenance``."""
+        record = store.find_record(self.digest)
+        if record is None:
+            raise InputError(f"network {self.digest} is not trained: call train first")
+        return record
+
+    @property
+    def layers(self) -> dict[str, dict[str, int]]:
+        """Quantizable layers in order: ``{name: {"parameters", "macs"}}``."""
+        return self.record["layers"]
+
+    def load(self, device: str = "auto") -> "Network":
+        """The network with its classifier, in eval mode.
+
+        Raises:
+            InputError: its weights are missing or not those of its record.
+        """
+        from ltqlib import models
+
+        network = _load_backbone(self, device)
+        if self.classifier == "baseline":
+            return network
+        return models.with_head(network, _head(self, network))
+
+    def graph(self, device: str = "auto") -> "Graph":
+        """Its graph: folded, with the layers by name."""
+        from ltqlib.models.graph import graph_of
+
+        return graph_of(self.load(device))
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks of one configuration that differ in their seed, with one classifier."""
+
+    data: LongTail
+    configs: tuple[RunConfig, ...]
+    classifier: str = "baseline"
+
+    def __iter__(self) -> Iterator[Trained]:
+        return (Trained(config, self.data, self.classifier) for config in self.configs)
+
+    def __len__(self) -> int:
+        return len(self.configs)
+
+    @property
+    def seeds(self) -> list[int]:
+        """Their seeds, ascending."""
+        return [config.seed for config in self.configs]
+
+    @property
+    def layers(self) -> dict[str, dict[str, int]]:
+        """Quantizable layers in order, the same for every seed."""
+        return next(iter(self)).layers
+
+
+def train(
+    data: LongTail,
+    arch: str | None = None,
+    profile: str = "laptop",
+    seeds: Iterable[int] | None = None,
+    device: str = "auto",
+    **recipe: Any,
+) -> Networks:
+    """Networks trained on ``data``: read where they are published, trained where they are not.
+
+    Args:
+        data: its long-tailed training images.
+        arch: ``vgg16`` or ``resnet32``; left out, the profile's.
+        profile: ``smoke``, ``laptop``, ``paper`` or ``resnet``: width, length and learning rate.
+        seeds: one network each; left out, every seed that is published (or kept here), else 0.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``, where something has to be trained.
+        recipe: fields of :class:`ltqlib.config.RunConfig` that differ from the profile's.
+
+    Raises:
+        InputError: a field or value that makes no sense, or damaged weights or records.
+    """
+    changes = {"arch": arch, **recipe} if arch else recipe
+    first = from_profile(
+        profile,
+        data=data.identity,
+        imbalance_factor=data.imbalance_factor,
+        class_order=data.class_order,
+        **changes,
+    )
+    wanted = sorted(set(seeds)) if seeds is not None else known_seeds(first) or [first.seed]
+    configs = tuple(dataclasses.replace(first, seed=seed) for seed in wanted)
+    for config in configs:
+        if store.find_record(config.digest()) is None:
+            _train(config, data, device)
+    return Networks(data, configs)
+
+
+def decouple(networks: Networks, method: str = "crt", device: str = "auto") -> Networks:
+    """The same networks with the classifier of a second stage (Kang et al., ICLR 2020).
+
+    Args:
+        networks: what :func:`train` returned.
+        method: ``crt`` (classifier re-training), ``lws`` (learned scale a class), ``ncm`` (nearest
+            class mean), ``logit-adjusted`` (Menon et al., ICLR 2021, post hoc) or ``tau-norm``
+            (weights divided by their norms, tau = 1).
+
+    Raises:
+        InputError: an unknown method.
+    """
+    if method not in CLASSIFIERS[1:]:
+        raise InputError(f"method {method!r} is unknown: use one of {', '.join(CLASSIFIERS[1:])}")
+    decoupled = dataclasses.replace(networks, classifier=method)
+    if method in LEARNED:
+        for trained in decoupled:
+            if store.find_record(trained.digest, store.STAGE2) is None:
+                _decouple(trained, device)
+    return decoupled
+
+
+def known_seeds(config: RunConfig) -> list[int]:
+    """Seeds, ascending, of the networks in the store that differ from ``config`` in that alone."""
+    wanted = dataclasses.replace(config, seed=0)
+    found = []
+    for digest in store.digests():
+        record = store.find_record(digest)
+        other = from_dict(record["config"]) if record else None
+        if other and dataclasses.replace(other, seed=0) == wanted:
+            found.append(other.seed)
+    return sorted(found)
+
+
+def described(data: LongTail) -> dict[str, Any]:
+    """What a record says of the data: which images, and how many of each class."""
+    return {
+        "source": data.name,
+        "fingerprint": data.fingerprint,
+        "classes": list(data.classes),
+        "counts": list(data.counts),
+        "groups": {name: list(members) for name, members in data.groups.items()},
+    }
+
+
+def layer_costs(network: "Network") -> dict[str, dict[str, int]]:
+    """``{layer: {"parameters", "macs"}}`` of a network, as its record keeps it."""
+    from ltqlib.models.graph import graph_of
+
+    layers = graph_of(network).layers.values()
+    return {layer.name: {"parameters": layer.parameters, "macs": layer.macs} for layer in layers}
+
+
+def _train(config: RunConfig, data: LongTail, device: str) -> None:
+    """Stage 1 into ``runs/``: weights first, then the record that names them."""
+    from ltqlib import models
+    from ltqlib.training.devices import device_words, find_device
+    from ltqlib.training.stage1 import train_network
+
+    digest = config.digest()
+    with store.lock(digest):
+        if store.find_record(digest) is not None:
+            return
+        folder = paths.runs(digest)
+        resume = folder / "train-state.safetensors"
+        with Stopwatch() as watch:
+            network, told = train_network(config, data, find_device(device), resume)
+        told["weights"] = models.save_checkpoint(network, folder / "model.safetensors")
+        store.keep_record(
+            digest,
+            {
+                "config": config.public(),
+                "data": described(data),
+                "layers": layer_costs(network),
+                "training": told,
+                "provenance": {**watch.provenance(), **device_words(device)},
+            },
+        )
+        resume.unlink(missing_ok=True)
+
+
+def _decouple(trained: Trained, device: str) -> None:
+    """The learned classifiers of stage 2 into ``runs/``."""
+    from ltqlib import models
+    from ltqlib.training.decoupling import decouple_network
+    from ltqlib.training.devices import device_words, find_device
+
+    with store.lock(trained.digest):
+        if store.find_record(trained.digest, store.STAGE2) is not None:
+            return
+        network = _load_backbone(trained, device)
+        with Stopwatch() as watch:
+            heads = decouple_network(trained.config, trained.data, network, find_device(device))
+        flat = {f"{name}.{part}": t for name, head in heads.items() for part, t in head.items()}
+        path = paths.runs(trained.digest) / "heads.safetensors"
+        record = {
+            "weights": models.write_tensors(flat, path),
+            "provenance": {**watch.provenance(), **device_words(device)},
+        }
+        store.keep_record(trained.digest, record, store.STAGE2)
+
+
+def _load_backbone(trained: Trained, device: str) -> "Network":
+    from ltqlib import models
+    from ltqlib.training.devices import find_device
+
+    record = trained.record
+    network = models.build(trained.config, len(record["data"]["classes"]))
+    path = store.weights(trained.digest, "model.safetensors")
+    models.load_checkpoint(network, path, record["training"]["weights"])
+    return network.to(find_device(device)).eval()
+
+
+def _head(trained: Trained, network: "Network") -> Mapping[str, Any]:
+    """The weights of a classifier other than the baseline's."""
+    from ltqlib import models
+    from ltqlib.training import heads
+
+    if trained.classifier == "logit-adjusted":
+        return heads.logit_adjusted(heads.head_of(network), trained.record["data"]["counts"])
+    if trained.classifier == "tau-norm":
+        return heads.tau_normalized(heads.head_of(network), 1.0)
+    record = store.find_record(trained.digest, store.STAGE2)
+    if record is None:
+        raise InputError(f"network {trained.digest} has no second stage: call decouple first")
+    path = store.weights(trained.digest, "heads.safetensors")
+    return models.load_heads(models.read_tensors(path, record["weights"]))[trained.classifier]
