@@ -1,0 +1,54 @@
+"""Bit-widths of layers: the post's ranking, a greedy descent, and the exact optimum.
+
+:func:`allocate` takes what :func:`ltqlib.sensitivity` measured with one layer alone and returns
+:class:`Widths` that :func:`ltqlib.evaluate` takes; :func:`random_widths` is its null,
+:func:`pareto_front` traces loss against a cost. Below them :func:`solve` is exact for any
+:class:`Objective` over classes within any number of :class:`Limit`, with interactions of pairs of
+layers (:func:`pair_losses`) if wanted. No torch here.
+"""
+
+from ltqlib.allocation.choosing import allocate, pareto_front, random_widths
+from ltqlib.allocation.costs import Limit, average_weight_bits, bops, model_size
+from ltqlib.allocation.losses import (
+    InfeasibleError,
+    at_widths,
+    class_losses,
+    groups_of,
+    pairs_at_widths,
+    predicted_losses,
+)
+from ltqlib.allocation.objective import Objective, cvar
+from ltqlib.allocation.pairs import interactions, pair_losses, pair_widths
+from ltqlib.allocation.pareto import front
+from ltqlib.allocation.ranking import greedy, rank, split
+from ltqlib.allocation.solver import Allocation, smallest_cost, solve
+from ltqlib.allocation.widths import Widths
+
+__all__ = [
+    "Allocation",
+    "InfeasibleError",
+    "Limit",
+    "Objective",
+    "Widths",
+    "allocate",
+    "at_widths",
+    "average_weight_bits",
+    "bops",
+    "class_losses",
+    "cvar",
+    "front",
+    "greedy",
+    "groups_of",
+    "interactions",
+    "model_size",
+    "pair_losses",
+    "pair_widths",
+    "pairs_at_widths",
+    "pareto_front",
+    "predicted_losses",
+    "random_widths",
+    "rank",
+    "smallest_cost",
+    "solve",
+    "split",
+]

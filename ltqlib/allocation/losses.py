@@ -1,0 +1,217 @@
+"""Losses of each class by layer and width, and what they add up to under an allocation.
+
+The model is additive: the loss of class c under the widths b is the sum over layers l of
+``losses[c, l, b_l]``, each measured with only that layer quantized. Interactions of pairs of
+layers (CLADO; Deng et al., 2025) are added where they were measured: :mod:`.pairs`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from ltqlib.errors import InputError
+
+FLOAT = 32  # the width of a layer that is not quantized
+TABLE = ("class", "layer", "bits")
+
+Table = npt.NDArray[np.float64]
+
+
+class InfeasibleError(InputError):
+    """No widths keep all limits.
+
+    Attributes:
+        nearest: ``{limit's name: value}``; each value is the smallest limit that can be met.
+        together: whether all of ``nearest`` are needed; if not, any one of them is enough while
+            the other limits stay as they are.
+    """
+
+    def __init__(
+        self, limits: Mapping[str, float], nearest: Mapping[str, float], together: bool = False
+    ) -> None:
+        self.nearest, self.together = dict(nearest), together
+        kept = " and ".join(f"{name} <= {limit:g}" for name, limit in limits.items())
+        raised = [f"{name} to at least {_rounded_up(value)}" for name, value in nearest.items()]
+        super().__init__(
+            f"no widths keep {kept}: raise {(' and ' if together else ', or ').join(raised)}"
+        )
+
+
+def _rounded_up(value: float, digits: int = 6) -> str:
+    """``value`` with few digits, never below it: who types it in gets a limit that can be met."""
+    if value == 0:
+        return "0"
+    step = 10.0 ** (math.floor(math.log10(abs(value))) - digits + 1)
+    return f"{math.ceil(value / step - 1e-6) * step:.{digits}g}"
+
+
+def class_losses(alone: xr.Dataset | xr.DataArray) -> xr.DataArray:
+    """Points of accuracy that each class loses with one layer alone at a width.
+
+    Args:
+        alone: what :func:`ltqlib.sensitivity` returns: the variable ``right`` (..., layer, bits,
+            image), 32 bits being the float model, with the coordinate ``label`` (and ``group``) on
+            image. Or losses (..., class, layer, bits) in any unit, which stay as they are.
+
+    Returns:
+        (..., class, layer, bits), negative where rounding helps a class; with the coordinate
+        ``group`` on class, and ``parameters`` and ``macs`` on layer, where they are known.
+
+    Raises:
+        InputError: the float model is not there, a class has no image, a layer or width is there
+            twice, or a value is missing.
+    """
+    if isinstance(alone, xr.Dataset):
+        alone = _points_lost(alone)
+    if missing := [name for name in TABLE if name not in alone.dims or name not in alone.coords]:
+        raise InputError(
+            f"the losses have no dimension {missing[0]} with a coordinate: give class, layer, bits"
+        )
+    losses = alone.astype(float).transpose(..., *TABLE)
+    for name in TABLE:
+        values = losses[name].values.tolist()
+        if not values or len(set(values)) < len(values):
+            raise InputError(f"the losses have no {name}, or one of them twice: {values}")
+    absent = np.argwhere(~np.isfinite(losses.values))
+    if len(absent):
+        label, layer, bits = (
+            losses[name].values[place] for name, place in zip(TABLE, absent[0][-3:], strict=True)
+        )
+        raise InputError(
+            f"class {label} has no loss for {layer} at {bits} bits: does it have an image among "
+            "those measured? Give every class at least one, or leave the class out"
+        )
+    return losses
+
+
+def _points_lost(alone: xr.Dataset) -> xr.DataArray:
+    right, labels = alone["right"], alone["label"].values
+    if missing := {"layer", "bits", "image"} - set(right.dims):
+        raise InputError(
+            f"the sensitivity has no dimension {min(missing)}: give right (layer, bits, image)"
+        )
+    if FLOAT not in right.bits.values:
+        raise InputError(
+            "the sensitivity has no 32 bits, the float model that losses are held against: "
+            "measure it with bits=[32, ...]"
+        )
+    classes = range(len(alone.attrs.get("classes", ())) or int(labels.max()) + 1)
+    of_class = [np.flatnonzero(labels == label) for label in classes]
+    accuracy = xr.concat(
+        [right.isel(image=images).mean("image") for images in of_class if len(images)],
+        xr.DataArray([c for c in classes if len(of_class[c])], dims="class", name="class"),
+    ).reindex({"class": list(classes)})
+    lost = 100 * (accuracy.sel(bits=FLOAT, drop=True) - accuracy)
+    if "group" in alone.coords:
+        groups = alone["group"].values
+        names = [groups[images[0]] if len(images) else "" for images in of_class]
+        lost = lost.assign_coords(group=("class", names))
+    return lost.transpose(..., *TABLE)
+
+
+def groups_of(losses: xr.DataArray) -> dict[str, list[int]]:
+    """Places of the classes of each group, as the coordinate ``group`` names them."""
+    names = losses["group"].values.tolist() if "group" in losses.coords else []
+    return {name: [c for c, of in enumerate(names) if of == name] for name in dict.fromkeys(names)}
+
+
+def at_widths(table: xr.DataArray, widths: xr.DataArray) -> xr.DataArray:
+    """The entry of a table (..., layer, bits) for each layer of each configuration.
+
+    Args:
+        widths: weight bits, (..., layer). Where the table has no 32 bits, a float layer counts 0.
+
+    Returns:
+        (..., layer): the dimensions of both but bits.
+
+    Raises:
+        InputError: a layer or a width that the table does not have.
+    """
+    if FLOAT not in table.bits.values:
+        table = table.reindex(bits=[*table.bits.values, FLOAT], fill_value=0)
+    _check_known(widths.layer.values, table.layer.values, "layer {}")
+    _check_known(widths.values, table.bits.values, "{} bits")
+    return table.sel(layer=widths.layer, bits=widths).drop_vars("bits")
+
+
+def predicted_losses(
+    losses: xr.DataArray, widths: xr.DataArray, interactions: xr.DataArray | None = None
+) -> xr.DataArray:
+    """What the model says that configurations lose: the sum over layers, and over pairs.
+
+    Args:
+        losses: (..., layer, bits).
+        widths: weight bits (..., layer).
+        interactions: (..., pair, bits, other_bits), see :mod:`.pairs`.
+
+    Returns:
+        the dimensions of losses and widths but layer and bits.
+    """
+    total = at_widths(losses, widths).sum("layer")
+    return total if interactions is None else total + pairs_at_widths(interactions, widths)
+
+
+def pairs_at_widths(interactions: xr.DataArray, widths: xr.DataArray) -> xr.DataArray:
+    """The sum over pairs of layers of interactions (..., pair, bits, other_bits).
+
+    Widths that were not measured in pairs count 0.
+
+    Raises:
+        InputError: a pair names a layer that the configurations do not have.
+    """
+    bits = sorted({*interactions.bits.values.tolist(), *np.unique(widths.values).tolist()})
+    padded = interactions.reindex(bits=bits, other_bits=bits, fill_value=0)
+    ends = [padded[name].values for name in ("first", "second")]
+    for names in ends:
+        _check_known(names, widths.layer.values, "layer {}")
+    place = {width: at for at, width in enumerate(bits)}
+    at = xr.DataArray(np.vectorize(place.get)(widths.values), dims=widths.dims)
+    first, second = ([widths.get_index("layer").get_loc(n) for n in names] for names in ends)
+    rest = [name for name in padded.dims if name not in ("pair", "bits", "other_bits")]
+    table = padded.transpose(*rest, "pair", "bits", "other_bits")
+    table = table.drop_vars([name for name in table.coords if name not in rest])
+    total: xr.DataArray | float = 0.0
+    for pair, (i, j) in enumerate(zip(first, second, strict=True)):
+        total = total + table.isel(pair=pair, bits=at.isel(layer=i), other_bits=at.isel(layer=j))
+    return xr.DataArray(total)
+
+
+def _check_known(given: npt.ArrayLike, known: npt.ArrayLike, words: str) -> None:
+    if unknown := sorted(set(np.unique(given).tolist()) - set(np.unique(known).tolist())):
+        raise InputError(
+            f"a configuration has {words.format(unknown[0])}, the losses have "
+            f"{', '.join(map(str, np.asarray(known).tolist()))}: measure it first"
+        )
+
+
+def units(layers: Sequence[str], tied: Sequence[Sequence[str]]) -> list[list[int]]:
+    """Places of the layers that share a width; a layer that is not tied is alone.
+
+    Raises:
+        InputError: a tied layer is unknown, or tied twice.
+    """
+    named = [name for members in tied for name in members]
+    for name in named:
+        if name not in layers:
+            raise InputError(f"the tied layer {name} is not one of {', '.join(layers)}")
+        if named.count(name) > 1:
+            raise InputError(f"layer {name} is tied twice: join its groups into one")
+    alone = [[index] for index, name in enumerate(layers) if name not in named]
+    return alone + [[list(layers).index(name) for name in members] for members in tied if members]
+
+
+def merge(table: Table, groups: Sequence[Sequence[int]]) -> Table:
+    """``table`` (..., layers, widths) summed over tied layers: (..., groups, widths)."""
+    return np.stack([table[..., members, :].sum(-2) for members in groups], axis=-2)
+
+
+def named(
+    losses: xr.DataArray, choice: npt.NDArray[np.intp], groups: Sequence[Sequence[int]]
+) -> dict[str, int]:
+    """``{layer: bits}``, layers in order, from the place of a width for each group of layers."""
+    index = {i: w for members, w in zip(groups, choice, strict=True) for i in members}
+    bits = losses.bits.values.tolist()
+    return {name: bits[index[i]] for i, name in enumerate(losses.layer.values.tolist())}
