@@ -15,6 +15,7 @@ above it alone (tests/test_architecture.py holds them to it)::
     sensitivity
     allocation
     bench
+    experiment
     paper
     cli
 """
@@ -30,12 +31,12 @@ _PUBLIC = {
     "load_data": "data",
     "LongTail": "data",
     "Split": "data",
-    "train": "training.networks",
-    "decouple": "training.networks",
-    "Networks": "training.networks",
+    "train": "experiment",
+    "decouple": "experiment",
+    "Networks": "experiment",
     "quantize": "quantization",
-    "evaluate": "engine.evaluate",
-    "sensitivity": "engine.evaluate",
+    "evaluate": "experiment",
+    "sensitivity": "experiment",
     "allocate": "allocation",
     "random_widths": "allocation",
     "estimate": "statistics",

@@ -19,7 +19,7 @@ FLOAT = 32
 
 def bits_curve(
     accuracy: Estimates, post: Mapping[str, Mapping[int, Sequence[float]]] = {}
-) -> Figure:  # noqa: B006
+) -> Figure:
     """Head and tail accuracy over bit-width, one panel a model.
 
     Args:
@@ -35,7 +35,9 @@ def bits_curve(
         places = np.arange(len(widths))
         for number, group in enumerate(("head", "tail")):
             with_interval(axes, places, rows.xs(group, level="group").loc[widths], group)
-            told = {w: pair[number] for w, pair in post.get(model, {}).items() if w in widths}
+            told = {
+                w: pair[number] for w, pair in (post or {}).get(model, {}).items() if w in widths
+            }
             hollow(axes, [widths.index(w) for w in told], list(told.values()), group)
         axes.set_xticks(places, ["float" if w == FLOAT else str(w) for w in widths])
         axes.set_xlabel("bits of the weights")
@@ -55,8 +57,11 @@ def two_losses(plain: Estimates, equal: Estimates, widths: Sequence[int] = (6, 5
     models = list(dict.fromkeys(plain.index.get_level_values("model")))
     figure = new_figure(3.6)
     panels = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
-    shown = (("head", plain, "head, as it is", -0.22, "full"), ("tail", plain, "tail, as it is", 0.0, "full"),
-             ("tail", equal, "tail, at equal head accuracy", 0.22, "none"))  # fmt: skip
+    shown = (
+        ("head", plain, "head, as it is", -0.22, "full"),
+        ("tail", plain, "tail, as it is", 0.0, "full"),
+        ("tail", equal, "tail, at equal head accuracy", 0.22, "none"),
+    )
     for axes, model in zip(panels, models, strict=True):
         for group, table, label, shift, fill in shown:
             rows = table.loc[model].xs(group, level="group").loc[list(widths)]

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ltqlib.data import LongTail, Split, half_mask
-from ltqlib.engine.outcomes import FLOAT, Row, outcomes_of
+from ltqlib.data import Split
+from ltqlib.data.halves import HALVES, half_mask
 from ltqlib.errors import InputError
-from ltqlib.training.networks import Networks, Trained
+from ltqlib.experiment.networks import Networks, Trained
+from ltqlib.experiment.outcomes import FLOAT, Row, outcomes_of
 
 WIDTHS = (32, 8, 6, 5, 4, 3, 2)
 METHOD = "w-tensor"  # weights alone, one symmetric min-max grid a tensor
@@ -143,27 +144,20 @@ def _row(trained: Trained, widths: Widths) -> Row:
 
 def _asked(trained: Trained, rows: Sequence[Row], on: Split | None, method: str) -> xr.Dataset:
     """Outcomes of the rows, on the images asked for, with what is known of the images."""
-    split = trained.data.test if on is None else on
-    found = outcomes_of(trained, rows, split, method)
-    labels = found["label"].values
-    choose = half_mask(labels)
-    kept = found.drop_vars("widths").drop_vars("layer", errors="ignore")
-    kept = kept.assign_coords(
-        group=("image", group_of(trained.data)[labels]),
-        half=("image", np.where(choose, "choose", "judge")),
+    test = trained.data.test
+    ours = on is None or on.identity.split("/")[:2] == test.identity.split("/")[:2]
+    found = outcomes_of(trained, rows, test if ours or on is None else on, method)
+    labels = found["label"].values.astype(np.int64)
+    found = found.drop_vars(["widths", "layer"]).assign_coords(
+        group=("image", np.array(test.group_of_class)[labels]),
+        half=("image", np.where(half_mask(labels), *HALVES)),
     )
     # int8, not bool: outcomes are there to be subtracted
-    kept["right"] = (kept["predicted"] == kept["label"]).astype("int8")
-    kept.attrs = {"classes": list(trained.data.classes), "counts": list(trained.data.counts)}
-    if split.half:
-        kept = kept.isel(image=np.flatnonzero(kept["half"].values == split.half))
-    return kept.transpose("configuration", "image")
-
-
-def group_of(data: LongTail) -> np.ndarray:
-    """The name of the group of each class, by label."""
-    names = {label: name for name, members in data.groups.items() for label in members}
-    return np.array([names.get(label, "") for label in range(len(data.classes))])
+    found["right"] = (found["predicted"] == found["label"]).astype("int8")
+    found.attrs = {"classes": list(trained.data.classes), "counts": list(trained.data.counts)}
+    if ours and on is not None and on.half:  # evaluated as a whole, so that both halves share it
+        found = found.isel(image=np.flatnonzero(found["half"].values == on.half))
+    return found.transpose("configuration", "image")
 
 
 def _along(dim: str, each: Mapping[Any, xr.Dataset]) -> xr.Dataset:

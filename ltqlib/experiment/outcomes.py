@@ -16,7 +16,7 @@ import xarray as xr
 from ltqlib.data import Split
 from ltqlib.errors import InputError
 from ltqlib.evidence import remember_rows
-from ltqlib.training.networks import Trained
+from ltqlib.experiment.networks import Trained
 
 if TYPE_CHECKING:
     from ltqlib.models.graph import Graph
@@ -57,10 +57,9 @@ def outcomes_of(
         InputError: an unknown method, a width that it does not have, missing images or weights.
     """
     how: dict[str, Any] = {"classifier": trained.classifier, "method": method}
+    how["images"] = on.identity
     if whole:
         how["head"] = list(_head(trained))
-    if on.name != "test":
-        how["images"] = on.fingerprint
     return outcomes(Question(trained, on), rows, **how)
 
 
@@ -71,8 +70,8 @@ def outcomes(
     *,
     classifier: str,
     method: str,
+    images: str,
     head: Sequence[int] = (),
-    images: str = "test",
 ) -> xr.Dataset:
     """Compute what is not known; the keywords say how, and are the key."""
     from ltqlib.quantization import methods

@@ -1,0 +1,10 @@
+"""The calls of a page: train, decouple, evaluate, sensitivity. They remember.
+
+What is published or kept is read, without torch; what is not is computed by the rooms of science,
+which know nothing of the store.
+"""
+
+from ltqlib.experiment.evaluate import evaluate, sensitivity
+from ltqlib.experiment.networks import Networks, decouple, train
+
+__all__ = ["Networks", "decouple", "evaluate", "sensitivity", "train"]
