@@ -9,6 +9,7 @@ layers (:func:`pair_losses`) if wanted. No torch here.
 
 from ltqlib.allocation.choosing import allocate, pareto_front, random_widths
 from ltqlib.allocation.costs import Limit, average_weight_bits, bops, model_size
+from ltqlib.allocation.curve import curve_losses
 from ltqlib.allocation.losses import (
     InfeasibleError,
     at_widths,
@@ -35,6 +36,7 @@ __all__ = [
     "average_weight_bits",
     "bops",
     "class_losses",
+    "curve_losses",
     "cvar",
     "front",
     "greedy",

@@ -46,9 +46,9 @@ def allocate(
             such as ``seed``, are allocated one by one.
         minimize: ``norm`` (all classes), a group such as ``tail``, ``worst``, ``cvar:0.3`` (the
             worst 30 % of the classes), a sum such as ``0.7*norm + 0.3*tail``, or an
-            :class:`~ltqlib.allocation.Objective`. An array (..., layer, bits) is minimized itself,
-            in place of the losses in ``alone``: for instance the tail's loss at equal head
-            accuracy.
+            :class:`~ltqlib.allocation.Objective`. ``curve`` is the tail's loss at equal head
+            accuracy, see :func:`ltqlib.allocation.curve_losses`. An array (..., layer, bits) is
+            minimized itself, in place of the losses in ``alone``.
         choices: the widths to choose from; ``ranking`` takes two.
         mean_bits: limit on the bits a weight, averaged over all weights.
         max_size: limit on the bytes of the weights.

@@ -6,13 +6,13 @@ from typing import Any
 import xarray as xr
 
 from ltqlib.allocation.costs import Bits, Limit
+from ltqlib.allocation.curve import curve_losses
 from ltqlib.allocation.losses import class_losses, groups_of
 from ltqlib.allocation.objective import Objective
 from ltqlib.errors import InputError
 
 WAYS = ("ranking", "greedy", "exact")
 COSTS = ("parameters", "macs")
-ONLY_EXACT = ("max_class_loss", "interactions")
 
 Minimize = str | Objective | xr.DataArray
 Alone = xr.Dataset | xr.DataArray
@@ -22,6 +22,8 @@ def table_of(
     alone: Alone, minimize: Minimize, choices: Sequence[int], costs: Any
 ) -> tuple[xr.DataArray, Objective]:
     """Losses (..., class, layer, bits) at the choices, with costs by layer, and the objective."""
+    if isinstance(minimize, str) and minimize == "curve" and isinstance(alone, xr.Dataset):
+        minimize = curve_losses(alone)
     if isinstance(minimize, xr.DataArray):
         losses = class_losses(minimize.expand_dims({"class": [0]}))
         known = {n: alone[n] for n in COSTS if n in alone.coords}
@@ -47,8 +49,8 @@ def _objective(minimize: str | Objective, losses: xr.DataArray) -> Objective:
         return minimize
     if minimize == "curve":
         raise InputError(
-            "minimize='curve' needs losses at equal head accuracy: give them as an array (layer, "
-            "bits), minimize=..."
+            "minimize='curve' needs outcomes of images: give them, or the losses at equal head "
+            "accuracy as an array (layer, bits), minimize=..."
         )
     groups = groups_of(losses)
     if minimize in ("head", "tail") and not groups:

@@ -81,8 +81,8 @@ def class_losses(alone: xr.Dataset | xr.DataArray) -> xr.DataArray:
             losses[name].values[place] for name, place in zip(TABLE, absent[0][-3:], strict=True)
         )
         raise InputError(
-            f"class {label} has no loss for {layer} at {bits} bits: does it have an image among "
-            "those measured? Give every class at least one, or leave the class out"
+            f"class {label} has no loss for {layer} at {bits} bits, or one that is not finite: "
+            "measure at least one image of every class, or leave the class out"
         )
     return losses
 

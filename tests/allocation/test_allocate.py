@@ -17,6 +17,7 @@ from ltqlib.allocation import (
     average_weight_bits,
     bops,
     class_losses,
+    curve_losses,
     groups_of,
     model_size,
     pair_losses,
@@ -154,6 +155,56 @@ def test_losses_that_were_computed_elsewhere_are_minimized_themselves(alone) -> 
         allocate(bare, mean_bits=5, costs=dict(list(costs.items())[:3]))
 
 
+def moved(outcomes: xr.Dataset, offsets: xr.DataArray) -> xr.Dataset:
+    """The same networks at other operating points."""
+    margin = outcomes.margin + offsets
+    predicted = xr.where(margin > 0, outcomes.best_tail, outcomes.best_head)
+    right = (predicted == outcomes.label).transpose(*outcomes.right.dims)
+    return outcomes.assign(margin=margin.transpose(*outcomes.right.dims), right=right)
+
+
+def with_margins() -> xr.Dataset:
+    """One layer at a time: noise by layer and width, on images that are hard to tell apart."""
+    generator = np.random.default_rng(5)
+    labels = np.arange(400) % CLASSES
+    logits = 2.0 * np.eye(CLASSES)[labels] + generator.normal(size=(2, 1, 1, 400, CLASSES))
+    noise = np.array([0.3, 1.0, 0.6, 0.1])[:, None] * np.array([0.0, 0.5, 0.7, 1.0])
+    logits = logits + noise[..., None, None] * generator.normal(size=(2, 4, 4, 400, CLASSES))
+    dims = ("seed", "layer", "bits", "image")
+    head, tail = logits[..., :2], logits[..., 2:]
+    outcomes = measured().drop_dims("image")
+    return outcomes.assign(
+        right=(dims, logits.argmax(-1) == labels),
+        best_head=(dims, head.argmax(-1)),
+        best_tail=(dims, 2 + tail.argmax(-1)),
+        margin=(dims, tail.max(-1) - head.max(-1)),
+    ).assign_coords(label=("image", labels), group=("image", np.where(labels < 2, "head", "tail")))
+
+
+def test_the_curve_ranks_by_noise_whatever_the_operating_point() -> None:
+    alone = with_margins()
+    lost = curve_losses(alone)
+    assert lost.dims == ("seed", "layer", "bits")
+    assert float(abs(lost.sel(bits=32)).max()) == 0
+    order = lost.sel(bits=4).mean("seed").argsort().values.tolist()
+    assert order == [3, 0, 2, 1]  # as the noise of the layers rises
+    offsets = xr.DataArray([0.3, 2.0, -2.0, 0.6], {"layer": list(LAYERS)}, ["layer"])
+    elsewhere = moved(alone, offsets * (alone.bits < 32))
+    np.testing.assert_allclose(curve_losses(elsewhere), lost, atol=1e-9)
+    by_curve = allocate(elsewhere, "curve", mean_bits=5)
+    np.testing.assert_array_equal(by_curve, allocate(alone, minimize=lost, mean_bits=5))
+    assert (by_curve != allocate(elsewhere, "tail", mean_bits=5)).any()
+
+
+def test_a_head_accuracy_out_of_reach_leaves_nothing_of_the_tail() -> None:
+    alone = with_margins()
+    wrong = alone.best_head.where((alone.layer != "L2") | (alone.bits != 4) | (alone.seed > 0), 2)
+    lost, before = (curve_losses(x) for x in (alone.assign(best_head=wrong), alone))
+    tail = alone.right.sel(bits=32, layer="L2", seed=0)[alone.label.values >= 2].mean()
+    assert float(lost.sel(seed=0, layer="L2", bits=4)) == pytest.approx(100 * float(tail), abs=15)
+    np.testing.assert_allclose(lost.sel(seed=1), before.sel(seed=1))
+
+
 def test_no_class_loses_more_than_the_limit_of_its_seed(alone) -> None:
     worst = allocate(alone, "worst", (6, 5, 4), mean_bits=5, how="exact").predicted
     allowed = worst + 1.0
@@ -230,7 +281,8 @@ def test_what_cannot_be_allocated_is_refused(alone) -> None:
     refused("no dimension layer", alone.isel(layer=0))
     refused("no layer was measured alone at 3 bits", choices=(6, 3))
     refused("unknown objective 'rare': choose from norm, worst, .*, head, tail", minimize="rare")
-    refused("losses at equal head accuracy", minimize="curve")
+    refused("sensitivity has no best_head", minimize="curve")
+    refused("needs outcomes of images", class_losses(alone), minimize="curve")
     refused("know the groups", alone.drop_vars("group"), minimize="tail")
     refused("how='best' is unknown", how="best")
     refused("without a limit", mean_bits=None)
