@@ -8,14 +8,12 @@ class, the best tail class, and ``margin``, the best tail logit less the best he
 prediction is the best tail class where ``margin + d > 0``, else the best head class. So the
 prediction of an image changes at one offset, ``-margin``, and all is exact: there is no grid.
 
-Offsets are chosen on one half of the images (coordinate ``half``) and judged on the other, then
-the halves swap; both are put together again, an outcome an image.
+A point of the curve that is chosen is chosen on one half of the images and judged on the other: see
+:mod:`ltqlib.statistics.operating`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +23,10 @@ from ltqlib.errors import InputError
 from ltqlib.statistics.estimate import group_members
 
 Floats = npt.NDArray[np.float64]
-Reference = Mapping[str, Any] | xr.Dataset
-
 NEEDED = ("best_head", "best_tail", "margin")
-POINTS = ("best", "as it is")
 ENOUGH = 1e-9  # accuracies that differ by less are the same
-FLOAT = {"bits": 32}  # the model that others are compared with, unless told otherwise
+NEAR_BEST = 0.005  # the curve is flat at its top: this close to it counts as the top
+SLOPE_REACH = 0.03  # slopes are taken between head accuracies this far on both sides
 
 
 @dataclass(frozen=True)
@@ -101,15 +97,31 @@ class Curve:
         return weights @ self.right_low + steps[np.searchsorted(self._sorted, offsets)]
 
     def best(self) -> float:
-        """The offset of the best norm accuracy: the middle of the interval that has it."""
-        levels, offsets = self._steps(self.images.norm)
-        return float(offsets[np.argmax(levels)])
+        """The offset of the best norm accuracy.
+
+        The mean of all offsets with a norm accuracy within half a point of the highest: the curve
+        is flat there, and the highest of its steps alone is mostly chance.
+        """
+        levels, offsets, widths = self._steps(self.images.norm)
+        near = levels >= levels.max() - NEAR_BEST
+        if not widths[near].sum():
+            return float(offsets[np.argmax(levels)])
+        return float(np.average(offsets[near], weights=widths[near]))
 
     def at_head(self, accuracy: float) -> tuple[float, bool]:
         """The offset with head accuracy next to ``accuracy``, and whether the model reaches it."""
-        levels, offsets = self._steps(self.images.head)
+        levels, offsets, _ = self._steps(self.images.head)
         reached = bool(levels.max() >= accuracy - ENOUGH)
         return float(offsets[np.argmin(np.abs(levels - accuracy))]), reached
+
+    def slope(self, accuracy: float) -> float:
+        """Tail accuracy given up for one point more of head accuracy, near ``accuracy``."""
+        around = [self.at_head(accuracy + step)[0] for step in (-SLOPE_REACH, SLOPE_REACH)]
+        head, tail = (
+            np.diff(self.accuracy(np.array(around), weights))[0]
+            for weights in (self.images.head, self.images.tail)
+        )
+        return float(-tail / head) if head else 0.0
 
     @cached_property
     def _order(self) -> npt.NDArray[np.intp]:
@@ -123,21 +135,22 @@ class Curve:
         """What passing each image's switch adds to the weighted accuracy."""
         return weights * (self.right_high.astype(float) - self.right_low)
 
-    def _steps(self, weights: Floats) -> tuple[Floats, Floats]:
-        """Levels of the weighted accuracy from the lowest offset on, and an offset in each step.
+    def _steps(self, weights: Floats) -> tuple[Floats, Floats, Floats]:
+        """The weighted accuracy from the lowest offset on: levels, an offset in each, widths.
 
-        Of the first step, which has no lower end, it is the upper end; of the last the lower
-        end plus 1.
+        The first step has no lower end and the last no upper one: their width is given as 0 and
+        their offset is the end they have, or 1 beyond it.
         """
         gains = self._gains(weights)[self._order]
         places, gains = self._sorted[gains != 0], gains[gains != 0]
         if not len(places):
-            return np.array([weights @ self.right_low]), np.zeros(1)
+            return np.array([weights @ self.right_low]), np.zeros(1), np.zeros(1)
         last = np.append(np.diff(places) > 0, True)  # of images that switch at one offset
         levels = weights @ self.right_low + np.append(0.0, np.cumsum(gains)[last])
         places = places[last]
         between = (places[1:] + places[:-1]) / 2
-        return levels, np.concatenate([places[:1], between, places[-1:] + 1])
+        offsets = np.concatenate([places[:1], between, places[-1:] + 1])
+        return levels, offsets, np.concatenate([[0.0], np.diff(places), [0.0]])
 
 
 def images_of(outcomes: xr.Dataset, head: str = "head", tail: str = "tail") -> Images:
@@ -157,21 +170,6 @@ def images_of(outcomes: xr.Dataset, head: str = "head", tail: str = "tail") -> I
         if name not in members:
             raise InputError(f"group {name!r} is not among the images': {', '.join(members)}")
     return Images.of(outcomes["label"].to_numpy(), np.array(members[head]), np.array(members[tail]))
-
-
-def halves_of(outcomes: xr.Dataset) -> dict[str, npt.NDArray[np.bool_]]:
-    """Masks (N,) of the two halves of the images, by name.
-
-    Raises:
-        InputError: the coordinate ``half`` is missing or has not two values.
-    """
-    if "half" not in outcomes.coords or outcomes["half"].dims != ("image",):
-        raise InputError("the outcomes have no coordinate half on image: offsets need two halves")
-    half = outcomes["half"].to_numpy()
-    names = sorted(set(half.tolist()))
-    if len(names) != 2:
-        raise InputError(f"an offset is chosen on one half and judged on the other, not on {names}")
-    return {name: half == name for name in names}
 
 
 def head_tail_curve(
@@ -218,121 +216,3 @@ def head_tail_curve(
     )
     curves = xr.Dataset(dict(zip(("head", "tail", "norm"), found, strict=True)))
     return curves.assign_coords(offset=places)
-
-
-def at_equal_head(
-    outcomes: xr.Dataset,
-    reference: Reference = FLOAT,
-    *,
-    point: str = "best",
-    head: str = "head",
-    tail: str = "tail",
-) -> xr.DataArray:
-    """Right (1) or wrong (0) of each image with all models at the reference's head accuracy.
-
-    On one half of the images the reference takes the offset of its best norm accuracy (or stays as
-    it is), and every model the offset at which it has the head accuracy that the reference has
-    there; the outcomes are those on the other half. Then the halves swap.
-
-    Args:
-        outcomes: with ``best_head``, ``best_tail`` and ``margin`` of each image.
-        reference: which of the models: a selection such as ``{"bits": 32}``, or outcomes of
-            their own on the same images.
-        point: "best", or "as it is".
-        head, tail: names of the two groups in the coordinate ``group``.
-
-    Returns:
-        float32, NaN where the reference's head accuracy is out of a model's reach, even at the
-        offset most favourable to the head; if one seed cannot reach it, all seeds of that row are
-        NaN, for the mean of the others would flatter it. See :func:`equal_head` for more.
-
-    Raises:
-        InputError: a variable, coordinate, group or the reference is missing.
-    """
-    return equal_head(outcomes, reference, point=point, head=head, tail=tail)["right"]
-
-
-def equal_head(
-    outcomes: xr.Dataset,
-    reference: Reference = FLOAT,
-    *,
-    point: str = "best",
-    head: str = "head",
-    tail: str = "tail",
-) -> xr.Dataset:
-    """What :func:`at_equal_head` returns, as ``right``, and how it came about.
-
-    ``offset``: used on each half (dimension ``judged``), chosen on the other; ``target``: the
-    head accuracy there of the reference, percent; ``reached``: whether the model reaches it.
-    """
-    if point not in POINTS:
-        raise InputError(f'point {point!r} is unknown: use "best" or "as it is"')
-    images, halves = images_of(outcomes, head, tail), halves_of(outcomes)
-    targets = _targets(_selected(outcomes, reference), images, halves, point)
-
-    def one(*arrays: npt.NDArray) -> tuple[npt.NDArray, ...]:
-        *model, target = arrays
-        right, offsets = np.full(len(images.labels), np.nan, np.float32), np.full(2, np.nan)
-        reached = np.ones(2, bool)
-        if np.isnan(model[2]).all() or np.isnan(target).any():  # a seed that is not there
-            return right, offsets, reached
-        whole = Curve.of(images, *model)
-        for at, judged in enumerate(halves.values()):
-            offsets[at], reached[at] = whole[~judged].at_head(target[at])
-            right[judged] = whole[judged].right(offsets[at])
-        return right, offsets, reached
-
-    right, offset, reached = xr.apply_ufunc(
-        one,
-        *(outcomes[name] for name in NEEDED),
-        targets,
-        input_core_dims=[["image"]] * 3 + [["judged"]],
-        output_core_dims=[["image"], ["judged"], ["judged"]],
-        vectorize=True,
-    )
-    every = reached.all([dim for dim in ("judged", "seed") if dim in reached.dims])
-    found = {"offset": offset, "target": 100 * targets, "reached": reached.all("judged")}
-    return xr.Dataset({"right": right.where(every), **found}, attrs=dict(outcomes.attrs))
-
-
-def _targets(
-    reference: xr.Dataset,
-    images: Images,
-    halves: Mapping[str, npt.NDArray[np.bool_]],
-    point: str,
-) -> xr.DataArray:
-    """Head accuracy of the reference (shares) on the half other than ``judged``."""
-
-    def one(*model: npt.NDArray) -> Floats:
-        if np.isnan(model[2]).all():
-            return np.full(2, np.nan)
-        whole, found = Curve.of(images, *model), []
-        for judged in halves.values():
-            curve = whole[~judged]
-            offset = curve.best() if point == "best" else 0.0
-            found.append(curve.accuracy(np.array([offset]), curve.images.head)[0])
-        return np.array(found)
-
-    targets = xr.apply_ufunc(
-        one,
-        *(reference[name] for name in NEEDED),
-        input_core_dims=[["image"]] * 3,
-        output_core_dims=[["judged"]],
-        vectorize=True,
-    )
-    return targets.assign_coords(judged=list(halves))
-
-
-def _selected(outcomes: xr.Dataset, reference: Reference) -> xr.Dataset:
-    """The reference's outcomes, with no more dimensions than ``outcomes``."""
-    if isinstance(reference, xr.Dataset):
-        if reference.sizes.get("image") != outcomes.sizes["image"]:
-            raise InputError("the reference must be evaluated on the images of the outcomes")
-        images_of(reference)
-        return reference
-    for dim, value in reference.items():
-        if dim not in outcomes.dims or value not in outcomes[dim].to_numpy().tolist():
-            raise InputError(
-                f"the outcomes have no {dim} = {value!r} to compare with: give reference="
-            )
-    return outcomes.sel(reference).drop_vars([dim for dim in reference if dim in outcomes.coords])

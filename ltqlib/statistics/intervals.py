@@ -218,6 +218,7 @@ def critical(variances: Variances, seeds: npt.NDArray, tail: npt.ArrayLike) -> F
     plain = (np.asarray(seeds) < 2) | (total <= ROUNDING**2)
     share = np.where(plain, 0.0, variances.seeds / np.where(plain, 1.0, total))
     student = -special.stdtrit(np.maximum(1, np.asarray(seeds) - 1), tail)
+    student = np.where(share == 0, normal, student)  # far out it is infinite
     return np.asarray(share * student + (1 - share) * normal)
 
 

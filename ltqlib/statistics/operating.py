@@ -1,0 +1,229 @@
+"""Points of the head-tail curve that are chosen: at equal head accuracy, and at its best.
+
+Offsets are chosen on one half of the images (coordinate ``half``) and judged on the other, then
+the halves swap; both are put together again, an outcome an image.
+
+**Intervals.** The offset that gives a model the reference's head accuracy is itself an estimate:
+the head images on which the two models differ decide it. On the curve an error e of the head
+accuracy is an error ``slope * e`` of the tail accuracy, with ``slope`` the tail accuracy given up
+for a point of head accuracy. So the tail accuracy at equal head is, to first order::
+
+    mean over tail classes of right  +  slope * mean over head classes of (right - reference right)
+
+and :func:`tail_at_equal_head` gives to each image its term of this sum. Intervals made of it cover
+as they should; intervals of the tail's outcomes alone, which take the offset for known, cover 60 %
+to 70 % with one seed (tests/statistics/test_coverage.py).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from ltqlib.errors import InputError
+from ltqlib.statistics.curve import NEEDED, Curve, Floats, Images, images_of
+
+Reference = Mapping[str, Any] | xr.Dataset
+Halves = Mapping[str, npt.NDArray[np.bool_]]
+
+POINTS = ("best", "as it is")
+FLOAT = {"bits": 32}  # the model that others are compared with, unless told otherwise
+
+
+def halves_of(outcomes: xr.Dataset) -> Halves:
+    """Masks (N,) of the two halves of the images, by name.
+
+    Raises:
+        InputError: the coordinate ``half`` is missing or has not two values.
+    """
+    if "half" not in outcomes.coords or outcomes["half"].dims != ("image",):
+        raise InputError("the outcomes have no coordinate half on image: offsets need two halves")
+    half = outcomes["half"].to_numpy()
+    names = sorted(set(half.tolist()))
+    if len(names) != 2:
+        raise InputError(f"an offset is chosen on one half and judged on the other, not on {names}")
+    return {name: half == name for name in names}
+
+
+def at_equal_head(
+    outcomes: xr.Dataset,
+    reference: Reference = FLOAT,
+    *,
+    point: str = "best",
+    head: str = "head",
+    tail: str = "tail",
+) -> xr.DataArray:
+    """Right (1) or wrong (0) of each image with all models at the reference's head accuracy.
+
+    On one half of the images the reference takes the offset of its best norm accuracy (or stays as
+    it is), and every model the offset at which it has the head accuracy that the reference has
+    there; the outcomes are those on the other half. Then the halves swap.
+
+    Args:
+        outcomes: with ``best_head``, ``best_tail`` and ``margin`` of each image.
+        reference: which of the models: a selection such as ``{"bits": 32}``, or outcomes of
+            their own on the same images.
+        point: "best", or "as it is".
+        head, tail: names of the two groups in the coordinate ``group``.
+
+    Returns:
+        float32, NaN where the reference's head accuracy is out of a model's reach, even at the
+        offset most favourable to the head; if one seed cannot reach it, all seeds of that row are
+        NaN, for the mean of the others would flatter it. See :func:`equal_head` for more.
+
+    Raises:
+        InputError: a variable, coordinate, group or the reference is missing.
+    """
+    return equal_head(outcomes, reference, point=point, head=head, tail=tail)["right"]
+
+
+def equal_head(
+    outcomes: xr.Dataset,
+    reference: Reference = FLOAT,
+    *,
+    point: str = "best",
+    head: str = "head",
+    tail: str = "tail",
+) -> xr.Dataset:
+    """What :func:`at_equal_head` returns, as ``right``, and how it came about.
+
+    ``offset``: used on each half (dimension ``judged``), chosen on the other; ``target``: the
+    head accuracy there of the reference, percent; ``reached``: whether the model reaches it;
+    ``slope``: tail accuracy that the model gives up there for one point more of head accuracy.
+    """
+    if point not in POINTS:
+        raise InputError(f'point {point!r} is unknown: use "best" or "as it is"')
+    images, halves = images_of(outcomes, head, tail), halves_of(outcomes)
+    targets = _targets(_selected(outcomes, reference), images, halves, point)
+
+    def one(*arrays: npt.NDArray) -> tuple[npt.NDArray, ...]:
+        *model, target = arrays
+        right, offsets = np.full(len(images.labels), np.nan, np.float32), np.full(2, np.nan)
+        reached = np.ones(2, bool)
+        if np.isnan(model[2]).all() or np.isnan(target).any():  # a seed that is not there
+            return right, offsets, reached, np.array(np.nan)
+        whole = Curve.of(images, *model)
+        for at, judged in enumerate(halves.values()):
+            offsets[at], reached[at] = whole[~judged].at_head(target[at])
+            right[judged] = whole[judged].right(offsets[at])
+        return right, offsets, reached, np.array(whole.slope(target.mean()))
+
+    right, offset, reached, slope = xr.apply_ufunc(
+        one,
+        *(outcomes[name] for name in NEEDED),
+        targets,
+        input_core_dims=[["image"]] * 3 + [["judged"]],
+        output_core_dims=[["image"], ["judged"], ["judged"], []],
+        vectorize=True,
+    )
+    every = reached.all([dim for dim in ("judged", "seed") if dim in reached.dims])
+    found = {"offset": offset, "target": 100 * targets, "slope": slope}
+    found |= {"reached": reached.all("judged"), "right": right.where(every)}
+    return xr.Dataset(found, attrs=dict(outcomes.attrs))
+
+
+def tail_at_equal_head(
+    outcomes: xr.Dataset,
+    reference: Reference = FLOAT,
+    *,
+    point: str = "best",
+    head: str = "head",
+    tail: str = "tail",
+) -> xr.DataArray:
+    """What each image contributes to the tail accuracy at equal head accuracy, for intervals.
+
+    Its mean over all classes is the tail accuracy (:func:`at_equal_head`, corrected to first order
+    for the head accuracy that the model has there more or less than the reference), so that
+    ``estimate(x.sel(bits=32) - x, by="norm")`` is the tail lost at equal head, with an interval
+    that knows the offset from the images alone (see the module). One image means nothing.
+
+    Args, Raises: as :func:`at_equal_head`, NaN included.
+    """
+    kept = {"point": point, "head": head, "tail": tail}
+    known = _selected(outcomes, reference)
+    found = equal_head(outcomes, known, **kept)
+    ahead = found["right"] - equal_head(known, known, **kept)["right"]
+    return from_groups(
+        outcomes, head=found["slope"] * ahead, tail=found["right"], names=(head, tail)
+    ).assign_attrs(outcomes.attrs)
+
+
+def from_groups(
+    outcomes: xr.Dataset, head: xr.DataArray, tail: xr.DataArray, names: tuple[str, str]
+) -> xr.DataArray:
+    """Values whose mean over all classes is the mean of ``head`` over the head's classes plus
+    the mean of ``tail`` over the tail's."""
+    images = images_of(outcomes, *names)
+    with np.errstate(invalid="ignore"):
+        share = [xr.DataArray(w / images.norm, dims="image") for w in (images.head, images.tail)]
+    return share[0] * head + share[1] * tail
+
+
+def at_best(outcomes: xr.Dataset, *, head: str = "head", tail: str = "tail") -> xr.DataArray:
+    """Right (1) or wrong (0) of each image with every model at the best point of its own curve.
+
+    float32, NaN for a seed that was not measured. Args, Raises: as :func:`at_equal_head`.
+    """
+    images, halves = images_of(outcomes, head, tail), halves_of(outcomes)
+
+    def one(*model: npt.NDArray) -> npt.NDArray:
+        right = np.full(len(images.labels), np.nan, np.float32)
+        if not np.isnan(model[2]).all():
+            whole = Curve.of(images, *model)
+            for judged in halves.values():
+                right[judged] = whole[judged].right(whole[~judged].best())
+        return right
+
+    found = xr.apply_ufunc(
+        one,
+        *(outcomes[name] for name in NEEDED),
+        input_core_dims=[["image"]] * 3,
+        output_core_dims=[["image"]],
+        vectorize=True,
+    )
+    return found.assign_attrs(outcomes.attrs)
+
+
+def _targets(
+    reference: xr.Dataset,
+    images: Images,
+    halves: Halves,
+    point: str,
+) -> xr.DataArray:
+    """Head accuracy of the reference (shares) on the half other than ``judged``."""
+
+    def one(*model: npt.NDArray) -> Floats:
+        if np.isnan(model[2]).all():
+            return np.full(2, np.nan)
+        whole, found = Curve.of(images, *model), []
+        for judged in halves.values():
+            curve = whole[~judged]
+            offset = curve.best() if point == "best" else 0.0
+            found.append(curve.accuracy(np.array([offset]), curve.images.head)[0])
+        return np.array(found)
+
+    targets = xr.apply_ufunc(
+        one,
+        *(reference[name] for name in NEEDED),
+        input_core_dims=[["image"]] * 3,
+        output_core_dims=[["judged"]],
+        vectorize=True,
+    )
+    return targets.assign_coords(judged=list(halves))
+
+
+def _selected(outcomes: xr.Dataset, reference: Reference) -> xr.Dataset:
+    """The reference's outcomes, with no more dimensions than ``outcomes``."""
+    if isinstance(reference, xr.Dataset):
+        if reference.sizes.get("image") != outcomes.sizes["image"]:
+            raise InputError("the reference must be evaluated on the images of the outcomes")
+        images_of(reference)
+        return reference
+    for dim, value in reference.items():
+        if dim not in outcomes.dims or value not in outcomes[dim].to_numpy().tolist():
+            raise InputError(
+                f"the outcomes have no {dim} = {value!r} to compare with: give reference="
+            )
+    return outcomes.sel(reference).drop_vars([dim for dim in reference if dim in outcomes.coords])
