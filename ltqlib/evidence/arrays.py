@@ -14,6 +14,7 @@ from ltqlib.errors import InputError
 from ltqlib.files import write_whole
 
 PACKING = ("dtype", "scale_factor", "_FillValue")  # of what xarray knows, what we use
+LARGE = 2**14  # bytes from which on compression outweighs the index of chunks that HDF5 adds
 COMPRESSED = {"zlib": True, "complevel": 6, "shuffle": True}
 MARK = b"\nsha256:"
 TRAILER = len(MARK) + 64 + 1
@@ -31,7 +32,9 @@ def write_dataset(path: Path, dataset: xr.Dataset) -> None:
     stored = dataset.drop_encoding().copy()
     for name, variable in dataset.variables.items():
         kept = {k: v for k, v in variable.encoding.items() if k in PACKING}
-        stored[name].encoding = kept | (COMPRESSED if variable.dtype.kind in "iufb" else {})
+        if variable.dtype.kind in "iufb" and variable.nbytes >= LARGE:
+            kept |= {**COMPRESSED, "chunksizes": variable.shape}  # in one piece: like beside like
+        stored[name].encoding = kept
     content = bytes(stored.to_netcdf(engine="h5netcdf"))
     write_whole(path, content + MARK + hashlib.sha256(content).hexdigest().encode() + b"\n")
 

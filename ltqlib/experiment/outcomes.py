@@ -1,8 +1,8 @@
 """What one trained network under many bit configurations predicts on given images, remembered.
 
 A row is one configuration: the width of every layer in order, 32 where it stays float. Of every
-image a row keeps the predicted class, the best head class, the best tail class, and the margin
-(best tail logit less best head logit), which is enough for the head-tail curve.
+image a row keeps the best head class, the best tail class, and the margin (best tail logit less
+best head logit): enough for the predicted class and for the head-tail curve.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ def outcomes_of(
     Args:
         rows: widths of the layers, in their order.
         method: a registered method of quantization.
-        whole: keep the best classes and the margin as well as the predicted class.
+        whole: the best classes and the margin as well as the predicted class.
 
     Raises:
         InputError: an unknown method, a width that it does not have, missing images or weights.
@@ -60,7 +60,11 @@ def outcomes_of(
     how["images"] = on.identity
     if whole:
         how["head"] = list(_head(trained))
-    return outcomes(Question(trained, on), rows, **how)
+    found = outcomes(Question(trained, on), rows, **how)
+    if whole:
+        best = xr.where(found["margin"] > 0, found["best_tail"], found["best_head"])
+        found = found.assign(predicted=best)
+    return found
 
 
 @remember_rows
@@ -84,6 +88,7 @@ def outcomes(
     if head:
         step = 2.0 ** np.floor(np.log2(found["margin"][0].std() / STEPS + 1e-12))
         found["margin"] = _on_steps(found["margin"], step)
+        del found["predicted"]  # follows from the others
     dataset = _labelled({name: values[1:] for name, values in found.items()}, rows, graph, on)
     if head:
         packing = {"dtype": "int16", "scale_factor": step, "_FillValue": -LAST - 1}
