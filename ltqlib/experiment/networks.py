@@ -187,7 +187,7 @@ def layer_costs(network: "Network") -> dict[str, dict[str, int]]:
 def _train(config: RunConfig, data: LongTail, device: str) -> None:
     """Stage 1 into ``runs/``: weights first, then the record that names them."""
     from ltqlib import models
-    from ltqlib.training.devices import device_words, find_device
+    from ltqlib.training.devices import find_device
     from ltqlib.training.stage1 import train_network
 
     digest = config.digest()
@@ -206,7 +206,7 @@ def _train(config: RunConfig, data: LongTail, device: str) -> None:
                 "data": described(data),
                 "layers": layer_costs(network),
                 "training": told,
-                "provenance": {**watch.provenance(), **device_words(device)},
+                "provenance": {**watch.provenance(), **_device_words(device)},
             },
         )
         resume.unlink(missing_ok=True)
@@ -216,7 +216,7 @@ def _decouple(trained: Trained, device: str) -> None:
     """The learned classifiers of stage 2 into ``runs/``."""
     from ltqlib import models
     from ltqlib.training.decoupling import decouple_network
-    from ltqlib.training.devices import device_words, find_device
+    from ltqlib.training.devices import find_device
 
     with store.lock(trained.digest):
         if store.find_record(trained.digest, store.STAGE2) is not None:
@@ -228,9 +228,21 @@ def _decouple(trained: Trained, device: str) -> None:
         path = paths.runs(trained.digest) / "heads.safetensors"
         record = {
             "weights": models.write_tensors(flat, path),
-            "provenance": {**watch.provenance(), **device_words(device)},
+            "provenance": {**watch.provenance(), **_device_words(device)},
         }
         store.keep_record(trained.digest, record, store.STAGE2)
+
+
+def _device_words(device: str) -> dict[str, str]:
+    """Device, threads and number format of a training."""
+    import torch
+
+    from ltqlib.training.devices import find_device, has_bf16_units
+
+    found = find_device(device)
+    name = torch.cuda.get_device_name(found) if found.type == "cuda" else found.type
+    precision = "bfloat16" if has_bf16_units(found) else "float32"
+    return {"device": name, "threads": str(torch.get_num_threads()), "training_precision": precision}
 
 
 def _load_backbone(trained: Trained, device: str) -> "Network":
