@@ -11,7 +11,7 @@ from ltqlib.allocation.losses import InfeasibleError, merge, named, units
 from ltqlib.allocation.objective import Objective
 from ltqlib.errors import InputError
 
-ROUNDED = 9  # decimals of a loss that decide a rank: what sums leave below them is no difference
+ROUNDED = 9  # decimals of a loss that count: what sums leave below them is no difference
 
 
 def rank(losses: xr.DataArray, objective: Objective, low: int) -> list[str]:
@@ -101,7 +101,7 @@ def greedy(
             raise InfeasibleError({limit.name: limit.limit}, {limit.name: float(spent)})
         now = table[:, every, choice].sum(1)
         after = now[:, None, None] + table - table[:, every, choice][:, :, None]
-        rise = objective.value(after) - objective.value(now)
+        rise = np.round(objective.value(after) - objective.value(now), ROUNDED)
         each = np.where(saved > 0, rise / np.where(saved > 0, saved, 1), np.inf)
         unit, width = np.unravel_index(np.argmin(each), each.shape)
         choice[unit] = width

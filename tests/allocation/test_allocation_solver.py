@@ -122,20 +122,20 @@ def agrees_with_brute_force(case, objective):
     [Objective.mean(), Objective.group([0]), Objective.worst(), Objective.cvar(0.4)],
     ids=["mean", "group", "worst", "cvar"],
 )
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(case=cases())
 def test_each_objective_equals_brute_force(objective, case):
     agrees_with_brute_force(case, objective)
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(st.data())
 def test_mixes_under_limits_ties_and_a_class_limit_equal_brute_force(data):
     case = data.draw(cases())
     agrees_with_brute_force(case, data.draw(objectives(case.losses.sizes["class"])))
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(cases(max_limits=2))
 def test_an_infeasible_limit_is_named_with_the_nearest_value_that_can_be_met(case):
     if case.feasible():
@@ -166,7 +166,7 @@ def raise_limits(case, values):
     return replace(case, limits=limits, max_class_loss=most)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(cases(max_limits=1))
 def test_the_smallest_cost_is_the_least_that_the_class_limit_allows(case):
     layers, bits = case.losses.layer.values, case.losses.bits.values
