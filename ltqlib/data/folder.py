@@ -163,7 +163,9 @@ def _cached(path: Path, files: Mapping[str, Files], classes: Sequence[str], size
     if (kept := _read_cache(target, key)) is not None:
         return kept
     decoded = _decode(path, files, classes, size)
-    told = {"resized": str(decoded.resized), "checksum": decoded.checksum(key)}
+    told = {
+        "decoded": f"{decoded.checksum(key)} {decoded.resized}"
+    }  # one entry: their order varies
     with contextlib.suppress(InputError):  # a disk that takes nothing: read again next time
         write_whole(target, save(decoded.arrays, told))
     return decoded
@@ -202,9 +204,9 @@ def _read_cache(target: Path, key: str) -> Decoded | None:
     try:
         with safe_open(target, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            told = file.metadata()
-        decoded = Decoded(arrays, int(told["resized"]))
-        same = told["checksum"] == decoded.checksum(key)
+            checksum, resized = file.metadata()["decoded"].split()
+        decoded = Decoded(arrays, int(resized))
+        same = checksum == decoded.checksum(key)
     except Exception:  # missing or damaged: made again, it holds nothing of its own
         return None
     return decoded if same else None

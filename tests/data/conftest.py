@@ -13,10 +13,16 @@ from ltqlib.data.digits import digits as digits_source
 Make = Callable[..., Path]
 
 
-def write_image(file: Path, number: int = 0, size: tuple[int, int] = (32, 32)) -> None:
+def _write_image(file: Path, number: int = 0, size: tuple[int, int] = (32, 32)) -> None:
     """A small image of noise, the same for the same number."""
     pixels = np.random.default_rng(number).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
     Image.fromarray(pixels).save(file)
+
+
+@pytest.fixture(scope="session")
+def write_image() -> Callable[..., None]:
+    """Write a small image of noise: (file, number, size)."""
+    return _write_image
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +48,7 @@ def make_folder(home: Path) -> Make:
             for folder, count in classes.items():
                 (home / name / split / folder).mkdir(parents=True)
                 for index in range(count):
-                    write_image(home / name / split / folder / f"{index:03}.png", number, size)
+                    _write_image(home / name / split / folder / f"{index:03}.png", number, size)
                     number += 1
         return home / name
 
