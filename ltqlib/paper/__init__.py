@@ -1,1 +1,8 @@
-"""What only the book needs: numbers in its prose, tables, figures, claims."""
+"""What only the book needs: numbers in its prose, figures, claims."""
+
+from ltqlib.paper import plots
+from ltqlib.paper.claims import verdicts
+from ltqlib.paper.numbers import numbers
+from ltqlib.paper.reported import reported
+
+__all__ = ["numbers", "plots", "reported", "verdicts"]

@@ -1,0 +1,130 @@
+"""The state of an unfinished training on disk: whole, checked, and exact."""
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ltqlib.files import write_whole
+from ltqlib.training.averaging import Average
+
+Row = dict[str, Any]  # of the history: epoch, loss, seconds, and what a caller adds
+
+
+class OutOfTime(Exception):
+    """The deadline passed before the last epoch; the state is kept, the same call goes on."""
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Where the state of a training lies, and when it is written.
+
+    Attributes:
+        path: of the state, a safetensors file; None: nothing is kept.
+        every: seconds between two writings; 0: after every epoch.
+        deadline: of :func:`time.monotonic`; the epoch that passes it is the last of this call.
+    """
+
+    path: Path | None = None
+    every: float = 0.0
+    deadline: float = float("inf")
+
+
+class Keeper:
+    """Writes and reads the state of one training: weights, momenta, average and history."""
+
+    def __init__(
+        self,
+        keep: Keep,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        average: Average | None = None,
+    ) -> None:
+        self.keep, self.network, self.optimizer, self.average = keep, network, optimizer, average
+        self.written = time.monotonic()
+
+    def resume(self) -> list[Row]:
+        """Load what was written into network, optimizer and average; returns the history.
+
+        A missing or damaged file, or one of another network, means starting afresh: ``[]``.
+        """
+        if self.keep.path is None:
+            return []
+        try:
+            tensors, history = _read(self.keep.path)
+            weights = {k.removeprefix("model."): v for k, v in tensors.items() if k[:6] == "model."}
+            if _shapes(weights) != _shapes(self.network.state_dict()):
+                return []
+            momenta = [tensors[f"momentum.{i}"] for i in range(len(self._parameters()))]
+            if self.average:
+                self.average.load(tensors)
+        except Exception:  # whatever is wrong with it, training starts afresh
+            return []
+        self.network.load_state_dict(weights)
+        for parameter, momentum in zip(self._parameters(), momenta, strict=True):
+            # empty_like keeps the channels_last strides of the weight
+            buffer = torch.empty_like(parameter).copy_(momentum)
+            self.optimizer.state[parameter]["momentum_buffer"] = buffer
+        return history
+
+    def after_epoch(self, history: list[Row], epochs: int) -> None:
+        """Write the state if it is time to.
+
+        Raises:
+            InputError: the disk is full or cannot be written.
+            OutOfTime: the deadline passed, and epochs are left.
+        """
+        now = time.monotonic()
+        late = now >= self.keep.deadline and len(history) < epochs
+        if self.keep.path and (late or now - self.written >= self.keep.every):
+            self._write(self.keep.path, history)
+            self.written = time.monotonic()
+        if late:
+            raise OutOfTime(f"{len(history)} of {epochs} epochs are done")
+
+    def _write(self, path: Path, history: list[Row]) -> None:
+        from safetensors.torch import save
+
+        state = {f"model.{name}": value for name, value in self.network.state_dict().items()}
+        for i, parameter in enumerate(self._parameters()):
+            buffer = self.optimizer.state[parameter].get("momentum_buffer")
+            state[f"momentum.{i}"] = torch.zeros_like(parameter) if buffer is None else buffer
+        if self.average:
+            state |= self.average.state()
+        state = {name: value.detach().contiguous().cpu() for name, value in state.items()}
+        write_whole(path, save(state, {"history": json.dumps(history), "checksum": _sum(state)}))
+
+    def _parameters(self) -> list[nn.Parameter]:
+        parameters: list[nn.Parameter] = self.optimizer.param_groups[0]["params"]
+        return parameters
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], list[Row]]:
+    """Tensors and history; any exception means that there is no state to go on from."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    if metadata["checksum"] != _sum(tensors):
+        raise ValueError("the checksum differs")
+    return tensors, json.loads(metadata["history"])
+
+
+def _shapes(tensors: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in tensors.items()}
+
+
+def _sum(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over names and bytes of the tensors: safetensors itself has none."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(tensors[name].numpy()).data)
+    return digest.hexdigest()
