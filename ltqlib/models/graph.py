@@ -142,9 +142,7 @@ class Graph:
         Raises:
             InputError: images of another shape than those the graph was traced with.
         """
-        if isinstance(images, np.ndarray):
-            images = torch.from_numpy(images)
-            images = images.permute(0, 3, 1, 2) if images.ndim == 4 else images
+        images = as_tensor(images)
         if images.shape[1:] != self.example.shape[1:]:
             raise InputError(
                 f"images have shape {tuple(images.shape[1:])}, the graph was traced with "
@@ -215,13 +213,21 @@ class Graph:
         result = graph.graph_copy(self.traced.graph, copies)
         graph.output(result)
         for number, (name, change) in enumerate((inputs or {}).items()):
-            held[f"inputs_{number}"] = _Apply(change)
+            held[f"inputs_{number}"] = change if isinstance(change, nn.Module) else _Apply(change)
             for site in self.layer(name).sites:
                 node = copies[self.node(site)]
                 with graph.inserting_before(node):
                     changed = graph.call_module(f"inputs_{number}", (node.args[0],))
                 node.args = (changed, *node.args[1:])
         return fx.GraphModule(held, graph).eval()
+
+
+def as_tensor(images: Any) -> Tensor:
+    """Images (N, H, W, C) from NumPy as (N, C, H, W) in channels_last memory; tensors as is."""
+    if not isinstance(images, np.ndarray):
+        return images
+    tensor = torch.from_numpy(images)
+    return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor
 
 
 class _Apply(nn.Module):
