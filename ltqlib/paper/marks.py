@@ -17,9 +17,14 @@ NAMES = {"norm": "all classes", "head": "head", "tail": "tail"}
 def with_interval(axes: Axes, places: Any, rows: pd.DataFrame, group: str, **looks: Any) -> None:
     """Estimates of a group over ``places``, each with its interval; NaN leaves a gap."""
     values, error = rows["value"].to_numpy(), reach(rows)
-    looks = {"label": NAMES.get(group, group), "capsize": 3, "ms": 6} | looks
-    axes.errorbar(places, values, yerr=error, color=COLORS.get(group, INK),
-                  marker=MARKERS.get(group, "o"), **looks)  # fmt: skip
+    usual = {
+        "color": COLORS.get(group, INK),
+        "marker": MARKERS.get(group, "o"),
+        "label": NAMES.get(group, group),
+        "capsize": 3,
+        "ms": 6,
+    }
+    axes.errorbar(places, values, yerr=error, **usual | looks)
 
 
 def reach(rows: pd.DataFrame) -> npt.NDArray[np.float64]:

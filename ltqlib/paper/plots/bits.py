@@ -1,7 +1,4 @@
-"""The figures of chapter 3: one function a figure, from estimates or outcomes to a Figure.
-
-Filled marks are this book's measurements with 95 % intervals; hollow marks are the post's.
-"""
+"""Head and tail as the weights get fewer bits."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from ltqlib.paper.marks import COLORS, hollow, legend, with_interval
+from ltqlib.paper.marks import COLORS, hollow, legend, reach, with_interval
 from ltqlib.paper.style import INK, NORM, new_figure
 from ltqlib.statistics.estimate import Estimates
 
@@ -105,6 +102,40 @@ def head_tail_curves(
     axes.set_xlim(55, None)
     axes.grid()
     axes.legend(loc="lower left")
+    return figure
+
+
+def by_seed(each: Estimates, together: Estimates) -> Figure:
+    """What the tail loses beyond the head: single seeds beside all together, one panel a model.
+
+    Args:
+        each: index model, "one seed", bits, group; intervals over images alone.
+        together: index model, bits, group; intervals over seeds and images.
+    """
+    models = list(dict.fromkeys(together.index.get_level_values("model")))
+    figure = new_figure(3.6)
+    panels = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
+    small: dict[str, Any] = {"ls": "none", "ms": 4, "lw": 1, "capsize": 0, "label": "one seed"}
+    large: dict[str, Any] = {"ls": "none", "ms": 7, "color": INK, "label": "all seeds"}
+    for axes, model in zip(panels, models, strict=True):
+        whole = together.loc[model].droplevel("group")
+        mine, widths = each.loc[model].droplevel("group"), list(whole.index)
+        seeds = list(dict.fromkeys(mine.index.get_level_values("one seed")))
+        for number, seed in enumerate(seeds):
+            places = np.arange(len(widths)) + 0.6 * (number / len(seeds) - 0.5)
+            rows = mine.xs(seed, level="one seed").loc[widths]
+            with_interval(axes, places, rows, "norm", **small)
+            small["label"] = None
+        axes.errorbar(np.arange(len(widths)) + 0.3, whole["value"], yerr=reach(whole), fmt="D",
+                      capsize=3, **{k: v for k, v in large.items() if k != "ls"})  # fmt: skip
+        small["label"] = "one seed"
+        axes.axhline(0, color=INK, lw=0.8)
+        axes.set_xticks(range(len(widths)), [f"{w} bits" for w in widths])
+        axes.set_title(model)
+        axes.grid(axis="y")
+    panels[0].set_ylabel("tail loss beyond\nhead loss (points)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2)
     return figure
 
 
