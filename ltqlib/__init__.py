@@ -42,6 +42,8 @@ _PUBLIC = {
     "estimate": "statistics",
     "head_tail_curve": "statistics",
     "at_equal_head": "statistics",
+    "tail_at_equal_head": "statistics",
+    "lost_at_equal_head": "statistics",
     "match_shares": "statistics",
 }
 __all__ = list(_PUBLIC)

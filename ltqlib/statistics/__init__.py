@@ -1,18 +1,35 @@
 """From outcomes of each image to numbers with intervals: NumPy, SciPy, pandas, xarray; no torch."""
 
 from ltqlib.statistics.curve import head_tail_curve
-from ltqlib.statistics.estimate import Estimates, estimate
+from ltqlib.statistics.estimate import Estimates, estimate, side_by_side
 from ltqlib.statistics.intervals import class_weights, crossed_interval
+from ltqlib.statistics.logits import logit_adjustment, outcomes_of
 from ltqlib.statistics.operating import at_best, at_equal_head, equal_head, tail_at_equal_head
+from ltqlib.statistics.repair import (
+    fit_last_layer,
+    match_group_share,
+    match_means,
+    match_shares,
+)
+from ltqlib.statistics.summary import area_under_curve, curve_summary
 
 __all__ = [
     "Estimates",
+    "area_under_curve",
     "at_best",
     "at_equal_head",
     "class_weights",
     "crossed_interval",
+    "curve_summary",
     "equal_head",
     "estimate",
+    "fit_last_layer",
     "head_tail_curve",
+    "logit_adjustment",
+    "match_group_share",
+    "match_means",
+    "match_shares",
+    "outcomes_of",
+    "side_by_side",
     "tail_at_equal_head",
 ]

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from ltqlib.paper.marks import COLORS, hollow, legend, reach, with_interval
 from ltqlib.paper.style import INK, NORM, new_figure
 from ltqlib.statistics.estimate import Estimates
+from ltqlib.statistics.losses import GROUP
 
 FLOAT = 32
 
@@ -49,7 +50,8 @@ def two_losses(plain: Estimates, equal: Estimates, widths: Sequence[int] = (6, 5
     """What the tail loses as it is and at equal head accuracy, one panel a model.
 
     Args:
-        plain, equal: losses in points, index model, bits, group.
+        plain: losses in points, index model, bits, group.
+        equal: what :func:`ltqlib.lost_at_equal_head` returns, the same index.
     """
     models = list(dict.fromkeys(plain.index.get_level_values("model")))
     figure = new_figure(3.6)
@@ -61,7 +63,8 @@ def two_losses(plain: Estimates, equal: Estimates, widths: Sequence[int] = (6, 5
     )
     for axes, model in zip(panels, models, strict=True):
         for group, table, label, shift, fill in shown:
-            rows = table.loc[model].xs(group, level="group").loc[list(widths)]
+            name = group if table is plain else GROUP
+            rows = table.loc[model].xs(name, level="group").loc[list(widths)]
             looks: dict[str, Any] = {"label": label, "ls": "none", "fillstyle": fill}
             with_interval(axes, np.arange(len(widths)) + shift, rows, group, **looks)
         axes.axhline(0, color=NORM, lw=0.8)
