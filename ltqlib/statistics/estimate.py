@@ -68,6 +68,17 @@ class Estimates(pd.DataFrame):
             return flat.pivot(index="class", columns=other, values="estimate")
         return flat.set_index(keys)[["estimate"]]
 
+    def of(self, group: Hashable) -> "Estimates":
+        """The rows of one group.
+
+        Raises:
+            InputError: there is no such group.
+        """
+        names = self.index.get_level_values(-1)
+        if group not in names:
+            raise InputError(f"there is no {group!r} among {', '.join(map(str, names.unique()))}")
+        return self[names == group]
+
     def note(self) -> str:
         """One line under the table: what the intervals are over."""
         seeds = sorted(set(self["seeds"])) if "seeds" in self else []
@@ -127,6 +138,28 @@ def estimate(values: xr.DataArray, by: By = "group", level: float = 0.95) -> Est
     found = crossed_interval(array, codes, np.stack(list(groups.values())), level)
     names = {dim: values[dim].to_numpy() for dim in rows}
     return _table(found, names, list(groups), "class" if by == "class" else "group", level, labels)
+
+
+def side_by_side(parts: Mapping[str, Estimates]) -> Estimates:
+    """Estimates of one group each, for the same models, as the groups of one table.
+
+    Args:
+        parts: by the name that the group gets, all with the same rows before the group.
+    """
+    first = next(iter(parts.values()))
+    rows, count = len(first), len(parts)
+    order = np.arange(rows * count).reshape(count, rows).T.ravel()
+    table = Estimates(pd.concat([pd.DataFrame(part) for part in parts.values()]).iloc[order])
+    names = pd.Index(list(parts), name="group")
+    index: pd.Index = names
+    if isinstance(first.index, pd.MultiIndex):
+        levels: list[Any] = [*first.index.levels[:-1], names]
+        codes: list[Any] = [np.repeat(code, count) for code in first.index.codes[:-1]]
+        codes.append(np.tile(np.arange(count), rows))
+        index = pd.MultiIndex(levels, codes, names=[*first.index.names[:-1], "group"])
+    table.index = index
+    table.attrs = dict(first.attrs)
+    return table
 
 
 def _check(values: xr.DataArray) -> None:

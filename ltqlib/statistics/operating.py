@@ -96,7 +96,7 @@ def equal_head(
     if point not in POINTS:
         raise InputError(f'point {point!r} is unknown: use "best" or "as it is"')
     images, halves = images_of(outcomes, head, tail), halves_of(outcomes)
-    targets = _targets(_selected(outcomes, reference), images, halves, point)
+    targets = _targets(selected(outcomes, reference), images, halves, point)
 
     def one(*arrays: npt.NDArray) -> tuple[npt.NDArray, ...]:
         *model, target = arrays
@@ -142,7 +142,7 @@ def tail_at_equal_head(
     Args, Raises: as :func:`at_equal_head`, NaN included.
     """
     kept = {"point": point, "head": head, "tail": tail}
-    known = _selected(outcomes, reference)
+    known = selected(outcomes, reference)
     found = equal_head(outcomes, known, **kept)
     ahead = found["right"] - equal_head(known, known, **kept)["right"]
     return from_groups(
@@ -214,7 +214,7 @@ def _targets(
     return targets.assign_coords(judged=list(halves))
 
 
-def _selected(outcomes: xr.Dataset, reference: Reference) -> xr.Dataset:
+def selected(outcomes: xr.Dataset, reference: Reference) -> xr.Dataset:
     """The reference's outcomes, with no more dimensions than ``outcomes``."""
     if isinstance(reference, xr.Dataset):
         if reference.sizes.get("image") != outcomes.sizes["image"]:

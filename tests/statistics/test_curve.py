@@ -66,7 +66,7 @@ def test_offsets_are_chosen_on_the_other_half_as_a_fine_grid_would(outcomes, log
                 values[seed, 1][chosen], values[seed, 0][chosen], labels[chosen], grid
             )
             one = found.sel(judged=judged).isel(seed=seed)
-            assert float(one["target"]) == pytest.approx(target, abs=100 / 80)  # one image
+            assert float(one["target"]) == pytest.approx(target, abs=2.6)  # two images
             offset = float(one["offset"].sel(bits=4))
             mine = accuracies(shifted(values[seed, 1][chosen], offset), labels[chosen])[0]
             nearest = np.abs(heads - float(one["target"])).min()  # the grid may miss a step

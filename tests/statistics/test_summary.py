@@ -1,0 +1,134 @@
+"""The summary of the curve, the area under it, and outcomes from full logits."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from ltqlib.errors import InputError
+from ltqlib.statistics import (
+    area_under_curve,
+    at_best,
+    curve_summary,
+    estimate,
+    head_tail_curve,
+    logit_adjustment,
+    outcomes_of,
+    side_by_side,
+    tail_at_equal_head,
+)
+from ltqlib.statistics.summary import MEASURES, right_as_is
+
+
+@pytest.fixture
+def labelled(logits, outcomes) -> xr.DataArray:
+    """The logits that ``outcomes`` are made of."""
+    dims = ("seed", "bits", "image", "class")
+    return xr.DataArray(logits[0], {n: outcomes[n] for n in ("bits", "label", "half")}, dims)
+
+
+def test_the_summary_has_every_measure_of_every_model(outcomes):
+    found = curve_summary(outcomes)
+    assert found.wide().columns.tolist() == list(MEASURES)
+    assert found.wide().index.tolist() == [32, 4]
+    right = outcomes["right"].astype(float)
+    lost = estimate(right.sel(bits=32) - right)
+    terms = tail_at_equal_head(outcomes)
+    best = at_best(outcomes)
+    for name, expected in {
+        "tail": estimate(right).loc[(4, "tail")],
+        "head lost": lost.loc[(4, "head")],
+        "tail lost at equal head": estimate(terms.sel(bits=32) - terms, by="norm").loc[(4, "norm")],
+        "norm at best point": estimate(best, by="norm").loc[(4, "norm")],
+    }.items():
+        np.testing.assert_allclose(found.loc[(4, name)].tolist(), expected.tolist())
+    lost_by_reference = found.query("bits == 32 and group in @MEASURES[2:5]")
+    assert lost_by_reference["value"].tolist() == pytest.approx([0, 0, 0])
+
+
+def test_the_summary_of_one_model(outcomes):
+    one = curve_summary(outcomes.sel(bits=4), outcomes.sel(bits=32, drop=True))
+    assert one.index.tolist() == list(MEASURES)
+    np.testing.assert_allclose(one, curve_summary(outcomes).loc[4])
+
+
+def test_the_area_is_that_under_the_drawn_curve(outcomes):
+    curve = head_tail_curve(outcomes, np.linspace(-12, 12, 6001))
+    found = estimate(area_under_curve(outcomes), by="norm")["value"]
+    for place, bits in enumerate((32, 4)):
+        areas = [
+            -np.trapezoid(c["tail"] / 100, c["head"])
+            for _, c in curve.isel(bits=place).groupby("seed", squeeze=False)
+            for c in [c.squeeze()]
+        ]
+        assert found.loc[bits].item() == pytest.approx(np.mean(areas), abs=0.02)
+
+
+def test_the_area_is_the_share_of_pairs_that_some_offset_makes_right(outcomes):
+    one = outcomes.isel(seed=0, bits=1)
+    head = ((one["group"] == "head") & (one["best_head"] == one["label"])).to_numpy()
+    tail = ((one["group"] == "tail") & (one["best_tail"] == one["label"])).to_numpy()
+    margin = one["margin"].to_numpy()
+    pairs = (margin[tail][:, None] > margin[head]).sum() / (160 * 240)
+    found = estimate(area_under_curve(one), by="norm")
+    assert found["value"].item() == pytest.approx(100 * pairs)
+
+
+def test_margins_that_tie_count_half(outcomes):
+    one = outcomes.isel(seed=0, bits=0).copy()
+    one["margin"] = one["margin"] * 0
+    head = float((one["best_head"] == one["label"])[one["group"] == "head"].mean())
+    tail = float((one["best_tail"] == one["label"])[one["group"] == "tail"].mean())
+    found = estimate(area_under_curve(one), by="norm")
+    assert found["value"].item() == pytest.approx(50 * head * tail)
+
+
+def test_outcomes_of_logits_are_those_of_the_engine(labelled, outcomes):
+    found = outcomes_of(labelled, tail=range(4, 10))
+    for name in ("predicted", "right", "best_head", "best_tail"):
+        assert (found[name] == outcomes[name]).all()
+    np.testing.assert_allclose(found["margin"], outcomes["margin"], rtol=1e-6)
+    assert (found["group"] == outcomes["group"]).all()
+    xr.testing.assert_equal(found, outcomes_of(labelled.assign_coords(group=outcomes["group"])))
+    assert (right_as_is(found) == found["right"]).all()
+
+
+def test_any_two_groups_and_offsets(labelled, logits):
+    found = outcomes_of(labelled, tail=[0, 9], offsets=np.arange(10) / 10)
+    expected = (logits[0] + np.arange(10) / 10).argmax(-1)
+    assert (found["predicted"] == expected).all()
+    assert set(np.unique(found["best_tail"])) == {0, 9}
+    assert set(found["group"].values[found["label"] == 0]) == {"tail"}
+
+
+def test_logit_adjustment_takes_the_prior_off(labelled, logits):
+    counts = 5000 * 0.01 ** (np.arange(10) / 9)
+    right = logit_adjustment(labelled, counts, [0, 1.5])
+    expected = (logits[0] - 1.5 * np.log(counts)).argmax(-1) == logits[1]
+    assert (right.sel(tau=1.5) == expected).all()
+    three = {"many": [0, 1, 2], "medium": [3, 4, 5, 6], "few": [7, 8, 9]}
+    curve = estimate(right, by=three)["value"].unstack()
+    assert (curve.xs(1.5, level="tau")["few"] > curve.xs(0, level="tau")["few"]).all()
+
+
+def test_side_by_side_keeps_rows_together(outcomes):
+    table = estimate(outcomes["right"])
+    found = side_by_side({"a": table.of("tail"), "b": table.of("norm")})
+    assert found.index.tolist() == [(32, "a"), (32, "b"), (4, "a"), (4, "b")]
+    assert found.loc[(4, "a")].equals(table.loc[(4, "tail")])
+    with pytest.raises(InputError, match="no 'few' among norm, head, tail"):
+        table.of("few")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda z: outcomes_of(z, tail=[]), "some of the classes"),
+        (outcomes_of, "coordinate group on image"),
+        (lambda z: outcomes_of(z.rename(image="row"), tail=[1]), "dimensions image and class"),
+        (lambda z: outcomes_of(z.drop_vars("label"), tail=[1]), "coordinate label"),
+        (lambda z: logit_adjustment(z, np.zeros(10)), "counts must be above 0"),
+    ],
+)
+def test_bad_input_is_named(labelled, call, message):
+    with pytest.raises(InputError, match=message):
+        call(labelled)
