@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,17 +27,18 @@ CHOICES = {
     "deferred": DEFERRED,
     "stage2_norm": STAGE2_NORMS,
 }
+MOST = 10**12  # of what is counted: beyond every training, and exact in every format
 RANGES: dict[str, tuple[type, float, float]] = {  # field -> kind, least, most
     "seed": (int, 0, 2**31),
     "width": (float, 1 / 64, 64),
-    "train_images": (int, 1, math.inf),
-    "epochs": (int, 0, math.inf),
-    "batch_size": (int, 1, math.inf),
+    "train_images": (int, 1, MOST),
+    "epochs": (int, 0, MOST),
+    "batch_size": (int, 1, MOST),
     "lr": (float, 1e-12, 1e6),
     "momentum": (float, 0, 1),
     "weight_decay": (float, 0, 1e6),
     "warmup": (float, 0, 1),
-    "stage2_images": (int, 1, math.inf),
+    "stage2_images": (int, 1, MOST),
     "stage2_lr": (float, 1e-12, 1e6),
     "mixup": (float, 0, 1e6),
     "sam": (float, 0, 1e6),
@@ -166,8 +168,8 @@ def from_profile(profile: str, **changes: Any) -> RunConfig:
     Raises:
         InputError: unknown profile or field, or a value that makes no sense.
     """
-    if profile not in PROFILES:
-        raise InputError(f"profile {profile!r} is unknown: use one of {', '.join(PROFILES)}")
+    if not isinstance(profile, str) or profile not in PROFILES:
+        raise InputError(f"profile {brief(profile)} is unknown: use one of {', '.join(PROFILES)}")
     return from_dict({"profile": profile, **PROFILES[profile], **changes})
 
 
@@ -177,13 +179,19 @@ def from_dict(fields: dict[str, Any]) -> RunConfig:
     Raises:
         InputError: a key that :class:`RunConfig` does not have, or a bad value.
     """
+    if not isinstance(fields, Mapping):
+        raise InputError(f"configuration {brief(fields)} is no mapping of fields to values")
     known = {field.name for field in dataclasses.fields(RunConfig)}
-    if unknown := sorted(set(fields) - known):
+    if unknown := sorted(set(fields) - known, key=str):
         raise InputError(
-            f"unknown configuration key {unknown[0]!r}: the keys are {', '.join(sorted(known))}"
+            f"unknown configuration key {brief(unknown[0])}: the keys are "
+            f"{', '.join(sorted(known))}"
         )
+    if missing := [name for name in ("profile", "data") if name not in fields]:
+        raise InputError(f"the configuration has no {missing[0]!r}: give it")
     values = dict(fields)
-    values["class_order"] = tuple(values.get("class_order", ()))
+    if isinstance(values.get("class_order"), list):  # as JSON holds it
+        values["class_order"] = tuple(values["class_order"])
     return RunConfig(**values)
 
 
@@ -193,24 +201,30 @@ def validate(config: RunConfig) -> None:
     Raises:
         InputError: naming the first field that is wrong and what it may be.
     """
+    name = config.profile
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise InputError(f"profile {brief(name)} is no name: use one of {', '.join(PROFILES)}")
     check_imbalance_factor(config.imbalance_factor)
     _check_source(config.data)
     for name, allowed in CHOICES.items():
         value = getattr(config, name)
-        if value not in allowed:
-            raise InputError(f"{name} {value!r} is unknown: use one of {', '.join(allowed)}")
+        if not isinstance(value, str) or value not in allowed:
+            raise InputError(f"{name} {brief(value)} is unknown: use one of {', '.join(allowed)}")
     for name, (kind, low, high) in RANGES.items():
         _check_number(name, getattr(config, name), kind, low, high)
-    if not isinstance(config.class_order, tuple):
-        raise InputError(f"class_order {config.class_order!r} is not a tuple of labels")
-    if sorted(config.class_order) != list(range(len(config.class_order))):
+    _check_class_order(config)
+
+
+def _check_class_order(config: RunConfig) -> None:
+    order = config.class_order
+    if not isinstance(order, tuple) or not all(type(label) is int for label in order):
+        raise InputError(f"class_order {brief(order)} is not a tuple of labels")
+    if sorted(order) != list(range(len(order))):
+        raise InputError(f"class_order {brief(order)} is not a permutation: list every class once")
+    if config.imbalance_factor == NATURAL and order:
         raise InputError(
-            f"class_order {config.class_order} is not a permutation: list every class once"
-        )
-    if config.imbalance_factor == NATURAL and config.class_order:
-        raise InputError(
-            f"class_order {config.class_order} with imbalance_factor '{NATURAL}': the data's own "
-            "counts rank the classes; leave class_order out"
+            f"class_order {brief(order)} with imbalance_factor '{NATURAL}': the data's own counts "
+            "rank the classes; leave class_order out"
         )
 
 
@@ -219,11 +233,11 @@ def _check_number(name: str, value: object, kind: type, low: float, high: float)
     right = isinstance(value, (int, kind)) and not isinstance(value, bool)
     if not right or not low <= value <= high:  # type: ignore[operator]
         words = "a whole number" if kind is int else "a number"
-        limit = "" if high == math.inf else f" and at most {high:g}"
-        raise InputError(f"{name} is {value!r}: it must be {words} of at least {low:g}{limit}")
+        limit = f" and at most {high:g}"
+        raise InputError(f"{name} is {brief(value)}: it must be {words} of at least {low:g}{limit}")
 
 
-def check_imbalance_factor(value: object) -> None:
+def check_imbalance_factor(value: Any) -> None:
     """Refuse what is neither n_min/n_max in (0, 1] nor ``natural``.
 
     Raises:
@@ -231,18 +245,19 @@ def check_imbalance_factor(value: object) -> None:
     """
     if isinstance(value, str) and value == NATURAL:
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    right = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not right or not -math.inf < value < math.inf:
         raise InputError(
-            f"imbalance_factor {value!r} is not a number: give n_min/n_max in (0, 1], or "
+            f"imbalance_factor {brief(value)} is not a number: give n_min/n_max in (0, 1], or "
             f"'{NATURAL}' for the data's own counts"
         )
     if value > 1:
         raise InputError(
-            f"imbalance_factor {value:g} is above 1: it is n_min/n_max; use its reciprocal "
-            f"{1 / value:g}"
+            f"imbalance_factor {brief(value)} is above 1: it is n_min/n_max; use its reciprocal "
+            f"{1 / min(value, 1e300):g}"
         )
     if value <= 0:
-        raise InputError(f"imbalance_factor {value:g} is not in (0, 1]: it is n_min/n_max")
+        raise InputError(f"imbalance_factor {brief(value)} is not in (0, 1]: it is n_min/n_max")
 
 
 def _check_source(source: object) -> None:
@@ -250,9 +265,19 @@ def _check_source(source: object) -> None:
         return
     if isinstance(source, str) and source.startswith("folder:"):
         raise InputError(
-            f"data source {source!r} is a place: a configuration names a folder by its contents, "
-            "folder:<fingerprint>; take the identity of load_data('folder:PATH')"
+            f"data source {brief(source)} is a place: a configuration names a folder by its "
+            "contents, folder:<fingerprint>; take the identity of load_data('folder:PATH')"
         )
     raise InputError(
-        f"data source {source!r} is unknown: use one of cifar10, digits, folder:<fingerprint>"
+        f"data source {brief(source)} is unknown: use one of cifar10, digits, folder:<fingerprint>"
     )
+
+
+def brief(value: object) -> str:
+    """``repr`` of any value, on one line of at most 80 characters, for a message."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # a whole number of more than 4,300 digits, among others
+        text = f"of type {type(value).__name__}"
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltqlib import paths
+from ltqlib.config import brief
 from ltqlib.data.decode import SUFFIXES, check_regular, decode_all
 from ltqlib.data.names import class_names, shown
 from ltqlib.data.source import SIZE, Source, fingerprint
@@ -56,7 +57,7 @@ def folder(place: str, size: int = SIZE) -> Source:
             file that does not decode, a size outside 8 to 512.
     """
     if isinstance(size, bool) or not isinstance(size, int) or not SIZES[0] <= size <= SIZES[1]:
-        raise InputError(f"size {size!r}: give a whole number from {SIZES[0]} to {SIZES[1]}")
+        raise InputError(f"size {brief(size)}: give a whole number from {SIZES[0]} to {SIZES[1]}")
     path = _resolve(place)
     files: dict[str, Files] = {split: _list_classes(path, split) for split in SPLITS}
     classes = _check_classes(path, files)

@@ -4,6 +4,7 @@ import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ltqlib.config import brief
 from ltqlib.errors import InputError
 
 Groups = dict[str, tuple[int, ...]]
@@ -59,19 +60,22 @@ def own_groups(groups: Mapping[str, Any], classes: Sequence[str]) -> Groups:
     seen: dict[int, str] = {}
     for name, members in groups.items():
         if not isinstance(name, str) or not name.strip() or name in RESERVED:
-            raise InputError(f"a group cannot be called {name!r}: use a word other than 'norm'")
+            raise InputError(
+                f"a group cannot be called {brief(name)}: use a word other than 'norm'"
+            )
         if isinstance(members, str) or not hasattr(members, "__iter__"):
-            raise InputError(f"group {name!r} is {members!r}: give a list of classes")
-        labels = [_label(member, classes, name) for member in members]
-        if not labels:
-            raise InputError(f"group {name!r} has no class: give its labels, or leave it out")
-        for label in labels:
-            if label in seen:
+            raise InputError(f"group {name!r} is {brief(members)}: give a list of classes")
+        labels = []
+        for member in members:
+            labels.append(_label(member, classes, name))
+            if (twice := labels[-1]) in seen:
                 raise InputError(
-                    f"class {classes[label]!r} is in group {seen[label]!r} and in {name!r}: "
+                    f"class {classes[twice]!r} is in group {seen[twice]!r} and in {name!r}: "
                     "groups must not overlap, and name a class once"
                 )
-            seen[label] = name
+            seen[twice] = name
+        if not labels:
+            raise InputError(f"group {name!r} has no class: give its labels, or leave it out")
         found[name] = tuple(sorted(labels))
     if rest := tuple(label for label in range(len(classes)) if label not in seen):
         if REST in found:
@@ -90,7 +94,7 @@ def _label(member: Any, classes: Sequence[str], group: str) -> int:
         label = -1
     if not 0 <= label < len(classes):
         raise InputError(
-            f"group {group!r} names {member!r}, which is no class: use labels from 0 to "
+            f"group {group!r} names {brief(member)}, which is no class: use labels from 0 to "
             f"{len(classes) - 1}, or names such as {classes[0]!r}"
         )
     return label
@@ -123,6 +127,6 @@ def make_groups(
     if isinstance(asked, str) and asked == SHOTS:
         return shot_groups(counts)
     raise InputError(
-        f"groups {asked!r} are unknown: use {HEAD_TAIL!r}, {SHOTS!r} or "
+        f"groups {brief(asked)} are unknown: use {HEAD_TAIL!r}, {SHOTS!r} or "
         "{'name': [labels or names of classes]}"
     )

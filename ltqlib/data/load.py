@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ltqlib.config import NATURAL, check_imbalance_factor, factor_label
+from ltqlib.config import NATURAL, brief, check_imbalance_factor, factor_label
 from ltqlib.data.cifar10 import cifar10
 from ltqlib.data.digits import digits
 from ltqlib.data.folder import folder
@@ -161,36 +161,43 @@ def _counts(
 def _open(source: str, size: int) -> Source:
     """The full data set of ``source``."""
     if not isinstance(source, str):
-        raise InputError(f"data source {source!r} is no text: use cifar10, digits or folder:PATH")
+        raise InputError(
+            f"data source {brief(source)} is no text: use cifar10, digits or folder:PATH"
+        )
     place = source.removeprefix("folder:")
     if place not in ("", source):
         return folder(place, size)
     if source not in ("cifar10", "digits"):
-        raise InputError(f"data source {source!r} is unknown: use cifar10, digits or folder:PATH")
+        raise InputError(
+            f"data source {brief(source)} is unknown: use cifar10, digits or folder:PATH"
+        )
     if size != SIZE:
-        raise InputError(f"size {size!r}: {source} has {SIZE} pixels a side, only folders resize")
+        raise InputError(
+            f"size {brief(size)}: {source} has {SIZE} pixels a side, only folders resize"
+        )
     return cifar10() if source == "cifar10" else digits()
 
 
 def _check_order(class_order: Sequence[int], classes: int, natural: bool) -> tuple[int, ...]:
     """``class_order`` as a tuple of int, refused where it is no permutation of the labels."""
-    try:
-        if isinstance(class_order, (str, bytes)) or any(
-            isinstance(label, (bool, np.bool_)) for label in class_order
-        ):
-            raise TypeError
-        order = tuple(operator.index(label) for label in class_order)
-    except TypeError:
-        raise InputError(f"class_order {class_order!r} is no list of labels") from None
-    if not order:
+    listed = hasattr(class_order, "__getitem__") and hasattr(class_order, "__len__")
+    if not listed or isinstance(class_order, (str, bytes, Mapping)):
+        raise InputError(f"class_order {brief(class_order)} is no list of labels")
+    if len(class_order) == 0:
         return ()
     if natural:
         raise InputError(
-            f"class_order {order} with imbalance_factor 'natural': the data's own counts rank "
-            "the classes; leave class_order out"
+            f"class_order {brief(class_order)} with imbalance_factor 'natural': the data's own "
+            "counts rank the classes; leave class_order out"
         )
-    if len(order) != classes:
-        raise InputError(f"class_order names {len(order)} classes, the data has {classes}")
+    if len(class_order) != classes:
+        raise InputError(f"class_order names {len(class_order)} classes, the data has {classes}")
+    try:
+        order = tuple(operator.index(label) for label in class_order)
+    except TypeError:
+        order = ()
+    if not order or any(isinstance(label, (bool, np.bool_)) for label in class_order):
+        raise InputError(f"class_order {brief(class_order)} is no list of labels")
     if sorted(order) != list(range(classes)):
-        raise InputError(f"class_order {order} is not a permutation: list every class once")
+        raise InputError(f"class_order {brief(order)} is not a permutation: list every class once")
     return order

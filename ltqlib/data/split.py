@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltqlib.config import brief
 from ltqlib.data.groups import Groups, make_groups
 from ltqlib.data.halves import HALVES, half_mask
 from ltqlib.data.source import Images, Labels, fingerprint
@@ -176,9 +177,9 @@ def _check_labels(labels: npt.ArrayLike) -> Labels:
 def _check_classes(classes: Sequence[str], least: int) -> tuple[str, ...]:
     names = tuple(str(label) for label in range(max(least, 2))) if not len(classes) else classes
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"classes {classes!r} are no list of names")
+        raise InputError(f"classes {brief(classes)} are no list of names")
     if len(set(names)) != len(names) or len(names) < 2:
-        raise InputError(f"classes {tuple(names)!r}: give at least two names, all different")
+        raise InputError(f"classes {brief(names)}: give at least two names, all different")
     if len(names) < least:
         raise InputError(f"label {least - 1} has no class: {len(names)} classes are named")
     return tuple(names)
@@ -190,7 +191,7 @@ def _check_counts(counts: Sequence[int], classes: int) -> tuple[int, ...]:
         return ()
     if array.shape != (classes,) or array.dtype.kind not in "iu" or array.min() < 1:
         raise InputError(
-            f"counts {counts!r}: give the training images of each of the {classes} classes"
+            f"counts {brief(counts)}: give the training images of each of the {classes} classes"
         )
     return tuple(array.tolist())
 
@@ -201,5 +202,5 @@ def _groups_of(
     if groups is None:
         return make_groups("head-tail", classes, counts, natural=True) if counts else {}
     if isinstance(groups, str) and not counts:
-        raise InputError(f"groups {groups!r} follow the training images: give counts as well")
+        raise InputError(f"groups {brief(groups)} follow the training images: give counts as well")
     return make_groups(groups, classes, counts, natural=True)
