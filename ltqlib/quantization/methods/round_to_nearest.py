@@ -1,8 +1,8 @@
 """Round to nearest: every value goes to the closest level of its grid.
 
-``q = clamp(round(w / scale) + zero_point, quant_min, quant_max)`` (Jacob et al., 2018, "Quantization
-and training of neural networks for efficient integer-arithmetic-only inference", eq. 1;
-Krishnamoorthi, 2018, "Quantizing deep convolutional networks for efficient inference: a
+``q = clamp(round(w / scale) + zero_point, quant_min, quant_max)`` (Jacob et al., CVPR 2018,
+"Quantization and training of neural networks for efficient integer-arithmetic-only inference", eq.
+1; Krishnamoorthi, 2018, "Quantizing deep convolutional networks for efficient inference: a
 whitepaper", section 2). Weights have symmetric grids (zero_point 0, levels ``-(2**(b-1) - 1)`` to
 ``2**(b-1) - 1``), one a tensor or one an output channel, in linear layers and convolutions alike;
 the inputs of layers have one asymmetric grid a tensor (``0 .. 2**b - 1``). The registered forms:
