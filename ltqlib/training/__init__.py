@@ -34,12 +34,9 @@ from ltqlib.training.heads import (
 )
 from ltqlib.training.holdout import holdout_split, training_part
 from ltqlib.training.stage1 import train_network
-from ltqlib.training.state import Keep, OutOfTime
 
 __all__ = [
     "Follow",
-    "Keep",
-    "OutOfTime",
     "Snapshot",
     "decouple_network",
     "extract_features",

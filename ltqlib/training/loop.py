@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from ltqlib.training.devices import has_bf16_units
 from ltqlib.training.samplers import Source
 from ltqlib.training.schedules import learning_rate
 from ltqlib.training.sharpness import at_highest_neighbour
-from ltqlib.training.state import Keep, Keeper, Row
+from ltqlib.training.state import Keeper, Row
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def fit(
     loss: Callable[[Tensor, Any, float], Tensor],
     recipe: Recipe,
     *,
-    keep: Keep = Keep(),  # noqa: B008  (it is frozen)
+    resume: Path | None = None,
     average: Average | None = None,
     after_epoch: Callable[[Row], None] = lambda row: None,
     progress: str = "train",
@@ -48,18 +49,15 @@ def fit(
     ``loss`` takes logits, labels as ``batches`` give them, and the share of the steps done;
     ``average`` takes in the weights on the way; ``after_epoch`` may add to a row before it is kept.
 
-    With ``keep.path`` the state is written there and a later call with the same arguments goes on
-    from it: the result is that of an uninterrupted run, bit for bit on the same machine. No test
-    image is looked at, and the last epoch is the result.
-
-    Raises:
-        OutOfTime: ``keep.deadline`` passed; what is done is kept.
+    With ``resume`` the state is written there after an epoch, at most every 20 seconds, and a later
+    call with the same arguments goes on from it: the result is that of an uninterrupted run, bit
+    for bit on the same machine. No test image is looked at, and the last epoch is the result.
     """
     decay, nesterov = recipe.weight_decay, recipe.momentum > 0
     optimizer = torch.optim.SGD(
         parameters, recipe.lr, recipe.momentum, weight_decay=decay, nesterov=nesterov
     )
-    keeper = Keeper(keep, network, optimizer, average)
+    keeper = Keeper(resume, network, optimizer, average)
     history, device = keeper.resume(), parameters[0].device
     step_once = _make_step(network, optimizer, loss, recipe.sam, compiled)
     steps = recipe.epochs * len(batches)
@@ -77,7 +75,7 @@ def fit(
             mean, seconds = float(total) / len(batches), time.perf_counter() - started
             history.append({"epoch": epoch + 1, "loss": mean, "seconds": round(seconds, 2)})
             after_epoch(history[-1])
-            keeper.after_epoch(history, recipe.epochs)
+            keeper.after_epoch(history)
     return history
 
 

@@ -22,14 +22,14 @@ from ltqlib.training.loop import Recipe, fit
 from ltqlib.training.losses import CosineClassifier, as_linear, make_loss
 from ltqlib.training.mixup import MixedBatches, of_pairs
 from ltqlib.training.samplers import Deferred, Source, make_batches
-from ltqlib.training.state import Keep, Row
+from ltqlib.training.state import Row
 
 
 def train_network(
     config: RunConfig,
     data: LongTail,
     device: torch.device,
-    resume: Path | Keep | None = None,
+    resume: Path | None = None,
     *,
     follow: Follow | None = None,
 ) -> tuple[Network, dict[str, Any]]:
@@ -39,8 +39,8 @@ def train_network(
         config: architecture, length, sampler, loss and recipes.
         data: its long-tailed training images, less those that ``config.holdout`` keeps away.
         device: where to train.
-        resume: where the state of an interrupted training lies, and is written to after every
-            epoch; the caller deletes it when the result is safe. :class:`Keep` says more.
+        resume: where the state of an interrupted training lies, and is written to on the way; the
+            caller deletes it when the result is safe.
         follow: what to read off, and hand out, on the way; it changes nothing.
 
     Returns:
@@ -50,7 +50,6 @@ def train_network(
 
     Raises:
         InputError: fields that exclude one another, a holdout that empties a class, a full disk.
-        OutOfTime: a deadline of ``resume`` passed; what is done is kept.
     """
     part = training_part(data, config.holdout)
     network = _fresh_network(config, part.images, len(data.classes)).to(device)
@@ -68,7 +67,7 @@ def train_network(
             batches,
             loss,
             _recipe(config, epochs),
-            keep=resume if isinstance(resume, Keep) else Keep(resume),
+            resume=resume,
             average=average,
             after_epoch=_observer(follow, network, average, batches, part, data),
             progress=f"train {config.label()}",

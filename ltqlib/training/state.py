@@ -3,7 +3,6 @@
 import hashlib
 import json
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +13,25 @@ from torch import Tensor, nn
 from ltqlib.files import write_whole
 from ltqlib.training.averaging import Average
 
+EVERY = 20.0  # seconds between two writings: what an interruption costs at most, beside an epoch
+
 Row = dict[str, Any]  # of the history: epoch, loss, seconds, and what a caller adds
 
 
-class OutOfTime(Exception):
-    """The deadline passed before the last epoch; the state is kept, the same call goes on."""
-
-
-@dataclass(frozen=True)
-class Keep:
-    """Where the state of a training lies, and when it is written.
-
-    Attributes:
-        path: of the state, a safetensors file; None: nothing is kept.
-        every: seconds between two writings; 0: after every epoch.
-        deadline: of :func:`time.monotonic`; the epoch that passes it is the last of this call.
-    """
-
-    path: Path | None = None
-    every: float = 0.0
-    deadline: float = float("inf")
-
-
 class Keeper:
-    """Writes and reads the state of one training: weights, momenta, average and history."""
+    """Writes and reads the state of one training: weights, momenta, average and history.
+
+    ``path`` is that of a safetensors file; with None nothing is kept.
+    """
 
     def __init__(
         self,
-        keep: Keep,
+        path: Path | None,
         network: nn.Module,
         optimizer: torch.optim.Optimizer,
         average: Average | None = None,
     ) -> None:
-        self.keep, self.network, self.optimizer, self.average = keep, network, optimizer, average
+        self.path, self.network, self.optimizer, self.average = path, network, optimizer, average
         self.written = time.monotonic()
 
     def resume(self) -> list[Row]:
@@ -54,10 +39,10 @@ class Keeper:
 
         A missing or damaged file, or one of another network, means starting afresh: ``[]``.
         """
-        if self.keep.path is None:
+        if self.path is None:
             return []
         try:
-            tensors, history = _read(self.keep.path)
+            tensors, history = _read(self.path)
             weights = {k.removeprefix("model."): v for k, v in tensors.items() if k[:6] == "model."}
             if _shapes(weights) != _shapes(self.network.state_dict()):
                 return []
@@ -73,20 +58,15 @@ class Keeper:
             self.optimizer.state[parameter]["momentum_buffer"] = buffer
         return history
 
-    def after_epoch(self, history: list[Row], epochs: int) -> None:
-        """Write the state if it is time to.
+    def after_epoch(self, history: list[Row]) -> None:
+        """Write the state, unless that was done a moment ago.
 
         Raises:
             InputError: the disk is full or cannot be written.
-            OutOfTime: the deadline passed, and epochs are left.
         """
-        now = time.monotonic()
-        late = now >= self.keep.deadline and len(history) < epochs
-        if self.keep.path and (late or now - self.written >= self.keep.every):
-            self._write(self.keep.path, history)
+        if self.path and time.monotonic() - self.written >= EVERY:
+            self._write(self.path, history)
             self.written = time.monotonic()
-        if late:
-            raise OutOfTime(f"{len(history)} of {epochs} epochs are done")
 
     def _write(self, path: Path, history: list[Row]) -> None:
         from safetensors.torch import save

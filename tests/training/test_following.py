@@ -6,7 +6,9 @@ import torch
 from scipy import stats
 
 from ltqlib.config import from_profile
+from ltqlib.data import Batches
 from ltqlib.training import Follow, train_network, training_part
+from ltqlib.training import state as state_room
 from ltqlib.training.following import folded_weights, quantities
 
 CPU = torch.device("cpu")
@@ -96,8 +98,6 @@ def test_folded_weights_are_those_of_the_graph(smoke_network):
 
 
 def test_an_interrupted_training_hands_out_every_snapshot(digits, tmp_path, monkeypatch):
-    from ltqlib.data import Batches
-
     whole, seen = Batches.epoch, []
 
     def power_cut(self, epoch):
@@ -107,6 +107,7 @@ def test_an_interrupted_training_hands_out_every_snapshot(digits, tmp_path, monk
 
     follow = Follow((1, 3, 4), lambda snapshot: seen.append(snapshot.passes))
     state = tmp_path / "state.safetensors"
+    monkeypatch.setattr(state_room, "EVERY", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr(Batches, "epoch", power_cut)
         with pytest.raises(RuntimeError, match="power cut"):

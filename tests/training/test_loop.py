@@ -12,7 +12,7 @@ from ltqlib.config import LOSSES, SAMPLERS, from_profile
 from ltqlib.data import Batches
 from ltqlib.models import build
 from ltqlib.models.networks import Normalize, ResidualBlock
-from ltqlib.training import Keep, OutOfTime, devices, loop, train_network
+from ltqlib.training import devices, loop, state, train_network
 from ltqlib.training.loop import Recipe, fit
 from ltqlib.training.losses import make_loss
 from ltqlib.training.samplers import make_batches
@@ -38,12 +38,18 @@ def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
+@pytest.fixture(autouse=True)
+def kept_after_every_epoch(monkeypatch):
+    """The state of a training is written after each epoch, however short it is."""
+    monkeypatch.setattr(state, "EVERY", 0.0)
+
+
 def losses(result):
     return [row["loss"] for row in result["history"]]
 
 
-def cut_in_third_epoch(monkeypatch, config, data, state):
-    """Train until the power goes in the third epoch; ``state`` is what is left."""
+def cut_in_third_epoch(monkeypatch, config, data, path):
+    """Train until the power goes in the third epoch; the state is left at ``path``."""
     whole = Batches.epoch
 
     def power_cut(self, epoch):
@@ -55,7 +61,7 @@ def cut_in_third_epoch(monkeypatch, config, data, state):
     with monkeypatch.context() as patch:
         patch.setattr(Batches, "epoch", power_cut)
         with pytest.raises(RuntimeError, match="power cut"):
-            train_network(config, data, CPU, state)
+            train_network(config, data, CPU, path)
 
 
 def epochs_run(monkeypatch):
@@ -78,10 +84,10 @@ def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(
 ):
     config = from_profile("smoke", epochs=3, **TINY, **RECIPES[recipe])
     expected, whole = train_network(config, digits, CPU)
-    state = tmp_path / "run" / "state.safetensors"
-    cut_in_third_epoch(monkeypatch, config, digits, state)
+    path = tmp_path / "run" / "state.safetensors"
+    cut_in_third_epoch(monkeypatch, config, digits, path)
     seen = epochs_run(monkeypatch)
-    network, result = train_network(config, digits, CPU, state)
+    network, result = train_network(config, digits, CPU, path)
     assert seen[0] == 2
     assert same(weights(network), weights(expected))
     assert losses(result) == losses(whole)
@@ -102,31 +108,33 @@ def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(
 def test_a_damaged_state_means_starting_afresh(
     digits, uninterrupted, tmp_path, monkeypatch, damage
 ):
-    state = tmp_path / "state.safetensors"
-    cut_in_third_epoch(monkeypatch, CONFIG, digits, state)
-    state.write_bytes(damage(state.read_bytes()))
+    path = tmp_path / "state.safetensors"
+    cut_in_third_epoch(monkeypatch, CONFIG, digits, path)
+    path.write_bytes(damage(path.read_bytes()))
     seen = epochs_run(monkeypatch)
-    network, _ = train_network(CONFIG, digits, CPU, state)
+    network, _ = train_network(CONFIG, digits, CPU, path)
     assert seen == [0, 1, 2]
     assert same(weights(network), uninterrupted[0])
 
 
 def test_the_state_of_another_network_is_not_taken(digits, tmp_path, monkeypatch):
-    state = tmp_path / "state.safetensors"
-    cut_in_third_epoch(monkeypatch, from_profile("smoke", imbalance_factor=0.1), digits, state)
+    path = tmp_path / "state.safetensors"
+    other = from_profile("smoke", imbalance_factor=0.1)
+    cut_in_third_epoch(monkeypatch, other, digits, path)
     seen = epochs_run(monkeypatch)
-    train_network(CONFIG, digits, CPU, state)
+    train_network(CONFIG, digits, CPU, path)
     assert seen == [0, 1, 2]
 
 
-def test_a_deadline_ends_the_call_and_the_next_one_goes_on(digits, uninterrupted, tmp_path):
-    keep = Keep(tmp_path / "state.safetensors", every=1e9, deadline=0.0)
-    for done in (1, 2):
-        with pytest.raises(OutOfTime, match=f"{done} of 3 epochs"):
-            train_network(CONFIG, digits, CPU, keep)
-    network, result = train_network(CONFIG, digits, CPU, keep)
-    assert same(weights(network), uninterrupted[0])
-    assert losses(result) == uninterrupted[1]
+def test_the_state_is_written_now_and_then_not_after_every_epoch(digits, tmp_path, monkeypatch):
+    written, whole = [], state.write_whole
+    monkeypatch.setattr(state, "write_whole", lambda *a: written.append(a) or whole(*a))
+    monkeypatch.setattr(state, "EVERY", 1e9)
+    train_network(CONFIG, digits, CPU, tmp_path / "state.safetensors")
+    assert not written
+    monkeypatch.setattr(state, "EVERY", 0.0)
+    train_network(CONFIG, digits, CPU, tmp_path / "state.safetensors")
+    assert len(written) == CONFIG.epochs
 
 
 def test_the_result_is_at_float16_precision_and_finite(uninterrupted):
@@ -226,7 +234,7 @@ def test_a_compiled_training_is_the_same_and_goes_on_where_it_stopped(balanced, 
         history = fit(
             network, list(network.parameters()), source, make_loss("ce", [1] * 10, CPU),
             Recipe(epochs=2, lr=0.05, momentum=0.9, weight_decay=1e-4),
-            keep=Keep(resume), compiled=compiled,
+            resume=resume, compiled=compiled,
         )  # fmt: skip
         return weights(network), [row["loss"] for row in history]
 
