@@ -1,0 +1,147 @@
+"""GPTQ: weights are rounded one after the other, and those that are left make up for the error.
+
+For a layer with weight rows ``w`` and inputs ``X``, GPTQ (Frantar et al., ICLR 2023, "GPTQ:
+accurate post-training quantization for generative pre-trained transformers", section 3 and
+algorithm 1) lowers ``||Q(w) X - w X||**2``, whose Hessian is ``H = 2 X X^T``. With ``U`` the upper
+Cholesky factor of the inverse of ``H`` (damped by 1 % of its mean diagonal), it rounds column after
+column of the weights and corrects the columns ``j`` that are left ::
+
+    w_j  <-  w_j - (w_k - Q(w_k)) * U[k, j] / U[k, k]            (eq. 2 and 3)
+
+Grids are those of round to nearest (min-max), one a tensor (``gptq-tensor``) or one an output
+channel (``gptq-channel``), so that only the rounding differs. A convolution is a linear map of the
+patches of its input, each group of channels with patches of its own. Inputs are those of the
+**float** model: a layer's form depends on its own bits alone, so the method is local. (The paper
+takes the inputs of the model whose earlier layers are quantized already.)
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, fx
+
+from ltqlib.errors import InputError
+from ltqlib.models.layers import PRODUCTS, argument, as_held
+from ltqlib.quantization.grids import QParams, dequantize, quantize
+from ltqlib.quantization.methods import LocalMethod, register
+from ltqlib.quantization.methods.round_to_nearest import RoundToNearest
+from ltqlib.quantization.types import QTensor, Variant
+
+if TYPE_CHECKING:
+    from ltqlib.models.graph import Graph
+
+DAMPING = 0.01  # of the mean diagonal of H, as in the paper
+BATCH = 16  # images at a time: all patches of a batch are held at once
+
+
+@dataclass(frozen=True)
+class GPTQ(LocalMethod):
+    """See the module; ``grids`` chooses the grid that the weights are rounded to."""
+
+    name: str
+    grids: RoundToNearest
+
+    @property
+    def calibrated(self) -> bool:
+        """It needs the inputs of the layers."""
+        return True
+
+    @torch.no_grad()
+    def calibrate(self, graph: "Graph", images: Any) -> dict[str, Tensor]:
+        """``X X^T`` of each layer's input patches over the images, (groups, K, K), K inputs."""
+        found: dict[str, Tensor] = {}
+
+        def adder(name: str) -> Callable[[Tensor], Tensor]:
+            site = graph.node(graph.layers[name].sites[0])  # the map is the same at every site
+
+            def add(x: Tensor) -> Tensor:
+                with torch.enable_grad():
+                    part = second_moment(site, x.detach(), graph.layers[name].weight_shape)
+                found[name] = found[name] + part if name in found else part
+                return x
+
+            return add
+
+        module = graph.module(inputs={name: adder(name) for name in graph.layers})
+        for pixels in graph.batches(images, BATCH):
+            module(pixels)
+        return found
+
+    def variant(
+        self, graph: "Graph", layer: str, bits: int, sample: Tensor | None = None
+    ) -> Variant:
+        """The layer rounded with ``sample``, its (groups, K, K) of :meth:`calibrate`.
+
+        Raises:
+            InputError: bits outside 2..8, or no sample.
+        """
+        weight = graph.weight(layer)
+        grid = self.grids.weight_qparams(weight, bits)
+        if sample is None:
+            raise InputError(
+                f"layer {layer!r} cannot be rounded by {self.name!r} without calibration images: "
+                f"give calibration=<images>"
+            )
+        return Variant(QTensor.of(round_columns(weight, grid, sample), grid))
+
+
+def second_moment(site: fx.Node, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """``X X^T`` of the patches that a layer's operator multiplies with its weight.
+
+    The operator is linear in its weight, so this is the gradient of ``||op(x, W)||**2 / 2`` at the
+    W whose outputs are the patches themselves: no kind of convolution has to be unrolled by hand.
+
+    Args:
+        site: where the layer's weight is used.
+        x: the input there, (B, ...).
+        shape: of the layer's weight, (C_out, C_in / groups, ...).
+
+    Returns:
+        (groups, K, K), K the number of values in an output channel's weight.
+    """
+    target: Any = site.target
+    groups, inputs = argument(site, "groups") or 1, math.prod(shape[1:])
+    weight = torch.eye(inputs, device=x.device).reshape(inputs, *shape[1:])
+    weight = weight.repeat(groups, *[1] * (len(shape) - 1)).requires_grad_()
+    rest = () if target in PRODUCTS else (None, *site.args[3:])
+    patches = target(x, as_held(site, weight), *rest)
+    (moment,) = torch.autograd.grad(patches.square().sum() / 2, weight)
+    return moment.reshape(groups, inputs, inputs)
+
+
+def round_columns(weight: Tensor, grid: QParams, moment: Tensor) -> Tensor:
+    """Integers of a weight (C_out, ...), int32, rounded in the order of its columns.
+
+    Args:
+        grid: that the weight is rounded to.
+        moment: ``X X^T`` (groups, K, K) of the inputs.
+    """
+    groups, inputs, _ = moment.shape
+    rows = weight.reshape(groups, -1, inputs).double()
+    factor = inverse_factor(moment.double())
+    columns = []
+    for k in range(inputs):
+        column = rows[:, :, k].reshape(-1)
+        columns.append(quantize(column, grid))
+        error = (column - dequantize(columns[-1], grid)).reshape(groups, -1, 1)
+        rows[:, :, k + 1 :] -= error / factor[:, None, k, k, None] * factor[:, None, k, k + 1 :]
+    return torch.stack(columns, 1).reshape(weight.shape)
+
+
+def inverse_factor(moment: Tensor) -> Tensor:
+    """Upper Cholesky factor (groups, K, K) of the inverse of the damped ``X X^T``.
+
+    An input that is always zero gets a one on the diagonal: its weight is rounded to nearest.
+    """
+    diagonal = moment.diagonal(dim1=1, dim2=2)
+    damping = DAMPING * diagonal.mean(1, keepdim=True)
+    damped = moment + torch.diag_embed(damping + (diagonal == 0))
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
+    return torch.linalg.cholesky(inverse, upper=True)
+
+
+register(GPTQ("gptq-tensor", RoundToNearest("w-tensor")))
+register(GPTQ("gptq-channel", RoundToNearest("w-channel", weight_per_channel=True)))
