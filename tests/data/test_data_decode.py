@@ -1,5 +1,6 @@
 """Image files of every size and mode as 8-bit RGB of one size."""
 
+import contextlib
 import io
 from pathlib import Path
 
@@ -177,3 +178,17 @@ def test_what_is_no_image_is_named(tmp_path, content, says):
     assert says in str(caught.value)
     assert "a\\nb.png" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif", "bmp", "ppm", "tif"])
+def test_a_damaged_file_decodes_or_is_refused(tmp_path, suffix):
+    content = saved(tmp_path, RGB, f"a.{suffix}").read_bytes()
+    generator = np.random.default_rng(2)
+    for _ in range(60):
+        changed = bytearray(content)
+        for place in generator.integers(0, min(len(content), 120), 3):
+            changed[place] = generator.integers(0, 256)
+        file = tmp_path / f"b.{suffix}"
+        file.write_bytes(changed[: generator.integers(1, 2 * len(content))])
+        with contextlib.suppress(InputError):  # nothing else may come out
+            assert decode(file, SIZE)[0].shape == (SIZE, SIZE, 3)
