@@ -37,13 +37,14 @@ _PUBLIC = {
     "quantize": "quantization",
     "evaluate": "experiment",
     "sensitivity": "experiment",
+    "logits": "experiment",
     "allocate": "allocation",
     "random_widths": "allocation",
     "estimate": "statistics",
     "head_tail_curve": "statistics",
     "at_equal_head": "statistics",
     "tail_at_equal_head": "statistics",
-    "lost_at_equal_head": "statistics",
+    "lost_at_equal_head": "statistics.losses",
     "match_shares": "statistics",
 }
 __all__ = list(_PUBLIC)

@@ -4,7 +4,7 @@ What is published or kept is read, without torch; what is not is computed by the
 which know nothing of the store.
 """
 
-from ltqlib.experiment.evaluate import evaluate, sensitivity
+from ltqlib.experiment.evaluate import evaluate, logits, sensitivity
 from ltqlib.experiment.networks import Networks, decouple, train
 
-__all__ = ["Networks", "decouple", "evaluate", "sensitivity", "train"]
+__all__ = ["Networks", "decouple", "evaluate", "logits", "sensitivity", "train"]

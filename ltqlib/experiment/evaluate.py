@@ -10,7 +10,7 @@ from ltqlib.data import Split
 from ltqlib.data.halves import HALVES, half_mask
 from ltqlib.errors import InputError
 from ltqlib.experiment.networks import Networks, Trained
-from ltqlib.experiment.outcomes import FLOAT, Row, outcomes_of
+from ltqlib.experiment.outcomes import FLOAT, Row, logits_of, outcomes_of
 
 WIDTHS = (32, 8, 6, 5, 4, 3, 2)
 METHOD = "w-tensor"  # weights alone, one symmetric min-max grid a tensor
@@ -142,22 +142,61 @@ def _row(trained: Trained, widths: Widths) -> Row:
     return tuple(int(widths.get(layer, FLOAT)) for layer in layers)
 
 
+def logits(
+    networks: Networks,
+    on: Split | None = None,
+    bits: Iterable[int] = (32, 4),
+    method: str = METHOD,
+) -> xr.DataArray:
+    """Logits (seed, bits, image, class) at uniform widths, to a 64th: for repairs of the output.
+
+    Args, Raises: as :func:`evaluate`.
+    """
+    widths = list(dict.fromkeys(int(width) for width in bits))
+    each = {}
+    for trained in networks:
+        rows = [_row(trained, width) for width in widths]
+        split, half = _whole(trained, on)
+        found = _described(logits_of(trained, rows, split, method), trained, half)
+        each[trained.config.seed] = found.rename(configuration="bits").assign_coords(bits=widths)
+    found = _along("seed", each)
+    classes = list(range(found.sizes["class"]))
+    array = found["logits"].assign_coords({"class": classes}).assign_attrs(found.attrs)
+    return array.transpose("seed", "bits", "image", "class")
+
+
 def _asked(trained: Trained, rows: Sequence[Row], on: Split | None, method: str) -> xr.Dataset:
     """Outcomes of the rows, on the images asked for, with what is known of the images."""
-    test = trained.data.test
-    ours = on is None or on.identity.split("/")[:2] == test.identity.split("/")[:2]
-    found = outcomes_of(trained, rows, test if ours or on is None else on, method)
-    labels = found["label"].values.astype(np.int64)
-    found = found.drop_vars(["widths", "layer"]).assign_coords(
-        group=("image", np.array(test.group_of_class)[labels]),
-        half=("image", np.where(half_mask(labels), *HALVES)),
-    )
+    split, half = _whole(trained, on)
+    found = outcomes_of(trained, rows, split, method)
     # int8, not bool: outcomes are there to be subtracted
     found["right"] = (found["predicted"] == found["label"]).astype("int8")
-    found.attrs = {"classes": list(trained.data.classes), "counts": list(trained.data.counts)}
-    if ours and on is not None and on.half:  # evaluated as a whole, so that both halves share it
-        found = found.isel(image=np.flatnonzero(found["half"].values == on.half))
-    return found.transpose("configuration", "image")
+    return _described(found, trained, half).transpose("configuration", "image")
+
+
+def _whole(trained: Trained, on: Split | None) -> tuple[Split, str | None]:
+    """The images to evaluate, and which half of them is asked for.
+
+    Halves of the test images are evaluated together, so that both share what is remembered.
+    """
+    test = trained.data.test
+    if on is None:
+        return test, None
+    if on.identity.split("/")[:2] == test.identity.split("/")[:2]:
+        return test, on.half
+    return on, None
+
+
+def _described(found: xr.Dataset, trained: Trained, half: str | None) -> xr.Dataset:
+    """With group and half of each image, and what the data are; one half of the images."""
+    labels = found["label"].values.astype(np.int64)
+    data = trained.data
+    found = found.drop_vars(["widths", "layer"]).assign_coords(
+        group=("image", np.array(data.test.group_of_class)[labels]),
+        half=("image", np.where(half_mask(labels), *HALVES)),
+    )
+    found.attrs = {"classes": list(data.classes), "counts": list(data.counts)}
+    return found.isel(image=np.flatnonzero(found["half"].values == half)) if half else found
 
 
 def _along(dim: str, each: Mapping[Any, xr.Dataset]) -> xr.Dataset:

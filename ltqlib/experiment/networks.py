@@ -242,7 +242,11 @@ def _device_words(device: str) -> dict[str, str]:
     found = find_device(device)
     name = torch.cuda.get_device_name(found) if found.type == "cuda" else found.type
     precision = "bfloat16" if has_bf16_units(found) else "float32"
-    return {"device": name, "threads": str(torch.get_num_threads()), "training_precision": precision}
+    return {
+        "device": name,
+        "threads": str(torch.get_num_threads()),
+        "training_precision": precision,
+    }
 
 
 def _load_backbone(trained: Trained, device: str) -> "Network":

@@ -26,6 +26,7 @@ FLOAT = 32
 CALIBRATION = 512  # training images on which the ranges of activations are measured
 # Margins are kept as whole steps: a 128th of their standard deviation, as a power of two
 STEPS, LAST = 128, 2**15 - 1
+LOGIT_STEP = 1 / 64
 
 Row = tuple[int, ...]
 
@@ -78,13 +79,15 @@ def outcomes(
     head: Sequence[int] = (),
 ) -> xr.Dataset:
     """Compute what is not known; the keywords say how, and are the key."""
+    from ltqlib import engine
     from ltqlib.quantization import methods
 
     trained, on = question.trained, question.on
     _check_data(trained)
     graph, chosen = trained.graph(), methods.get(method)
     asked = [(FLOAT,) * len(graph.layers), *rows]  # the float model's margins give the step
-    found = _predicted(graph, chosen, asked, trained, on, bool(head))
+    reduce = engine.whole(_groups(trained, graph.classes)) if head else engine.predicted
+    found = _predicted(graph, chosen, asked, trained, on, reduce)
     if head:
         step = 2.0 ** np.floor(np.log2(found["margin"][0].std() / STEPS + 1e-12))
         found["margin"] = _on_steps(found["margin"], step)
@@ -93,6 +96,39 @@ def outcomes(
     if head:
         packing = {"dtype": "int16", "scale_factor": step, "_FillValue": -LAST - 1}
         dataset["margin"].encoding = packing
+    return dataset
+
+
+def logits_of(trained: Trained, rows: Sequence[Row], on: Split, method: str) -> xr.Dataset:
+    """Logits (image, configuration, class) of all images of a split, to a 64th; as outcomes_of."""
+    how = {"classifier": trained.classifier, "method": method, "images": on.identity}
+    return logits(Question(trained, on), rows, **how)
+
+
+@remember_rows
+def logits(
+    question: Question, rows: Sequence[Row], *, classifier: str, method: str, images: str
+) -> xr.Dataset:
+    """Compute what is not known, in float32; the keywords say how, and are the key."""
+    from ltqlib.quantization import methods
+
+    trained, on = question.trained, question.on
+    _check_data(trained)
+    graph = trained.graph()
+
+    def reduce(found: Any) -> dict[str, Any]:
+        return {"logits": found.float().cpu().numpy()}
+
+    found = _predicted(graph, methods.get(method), rows, trained, on, reduce)["logits"]
+    dataset = xr.Dataset(
+        {
+            "widths": (("configuration", "layer"), np.array(rows, np.uint8)),
+            "logits": (("image", "configuration", "class"), found.transpose(1, 0, 2)),
+        },
+        {"label": ("image", on.labels.astype(np.uint16)), "layer": list(graph.layers)},
+    )
+    packing = {"dtype": "int16", "scale_factor": LOGIT_STEP, "_FillValue": -LAST - 1}
+    dataset["logits"].encoding = packing
     return dataset
 
 
@@ -116,13 +152,11 @@ def _predicted(
     rows: Sequence[Row],
     trained: Trained,
     on: Split,
-    whole: bool,
+    reduce: Any,
 ) -> dict[str, npt.NDArray]:
-    """(rows, images) of each quantity that is kept."""
+    """(rows, images, ...) of each quantity that is kept."""
     from ltqlib import engine
 
-    groups = {"head": _head(trained), "tail": _tail(trained, graph.classes)}
-    reduce = engine.whole(groups) if whole else engine.predicted
     calibration = _calibration_images(trained) if method.calibrated else None
     if not method.local:
         return _one_by_one(graph, method, rows, on, reduce, calibration)
@@ -157,9 +191,9 @@ def _one_by_one(
     return {name: np.stack([each[name] for each in found]) for name in found[0]}
 
 
-def _tail(trained: Trained, classes: int) -> tuple[int, ...]:
-    head = set(_head(trained))
-    return tuple(label for label in range(classes) if label not in head)
+def _groups(trained: Trained, classes: int) -> dict[str, tuple[int, ...]]:
+    head = _head(trained)
+    return {"head": head, "tail": tuple(label for label in range(classes) if label not in head)}
 
 
 def _calibration_images(trained: Trained) -> npt.NDArray[np.uint8]:
