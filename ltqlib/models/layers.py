@@ -98,12 +98,13 @@ def kind_of(node: fx.Node, weight: Tensor) -> str:
     return "depthwise" if weight.shape[1] == 1 else "grouped"
 
 
-def macs_of(node: fx.Node, weight: Tensor, values: Mapping[fx.Node, int]) -> int:
+def macs_of(node: fx.Node, held: Tensor, values: Mapping[fx.Node, int]) -> int:
     """Multiply-accumulates of one image; ``values`` are those of each node's result an image.
 
     Every position of the output (of the input where the convolution is transposed) takes every
     weight once; taps on the padding count, as usual.
     """
+    weight = channels_first(node, held)
     if node.target in TRANSPOSED:
         channels = weight.shape[1] * argument(node, "groups")
         return weight.numel() * (values[node.args[0]] // channels)  # type: ignore[index]
@@ -149,7 +150,7 @@ def find_layers(
             name,
             kind_of(nodes[0], weight),
             weight.numel(),
-            sum(macs_of(node, weight, values) for node in nodes),
+            sum(macs_of(node, traced.constants[attribute], values) for node in nodes),
             tuple(weight.shape),
             tuple(node.name for node in nodes),
             attribute,
