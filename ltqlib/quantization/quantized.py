@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from ltqlib.quantization.grids import QParams, fake_quantize
 from ltqlib.quantization.types import BitConfig, Bits, Variant
@@ -31,6 +31,21 @@ class FakeQuantize(nn.Module):
         )
 
 
+class Shift(nn.Module):
+    """Adds ``values`` (C,) to a layer's output along its channels, dimension ``dim``."""
+
+    values: Tensor
+
+    def __init__(self, values: Tensor, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("values", values.detach().clone())
+        self.dim = dim
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Shape of ``y``."""
+        return (y.movedim(self.dim, -1) + self.values).movedim(-1, self.dim)
+
+
 class Quantized(nn.Module):
     """A graph with some of its layers in quantized form, computed in float32 arithmetic.
 
@@ -41,17 +56,27 @@ class Quantized(nn.Module):
         graph: the float model.
         variants: layers in quantized form; layers that are not named stay float.
         method: name of the method that made it.
+        biases: site of a layer -> what is added to its bias, (C_out,), or is its bias where it has
+            none.
     """
 
-    def __init__(self, graph: "Graph", variants: Mapping[str, Variant], method: str = "") -> None:
+    def __init__(
+        self,
+        graph: "Graph",
+        variants: Mapping[str, Variant],
+        method: str = "",
+        biases: Mapping[str, Tensor] | None = None,
+    ) -> None:
         super().__init__()
-        self.variants = dict(variants)
-        self.layers = list(graph.layers)
-        self.method = method
+        self.variants, self.biases = dict(variants), dict(biases or {})
+        self.layers, self.method = list(graph.layers), method
         weights = {n: v.weight.dequantize() for n, v in variants.items() if v.weight is not None}
         inputs = {n: FakeQuantize(v.input) for n, v in variants.items() if v.input is not None}
-        self.model = graph.module(weights, inputs)
+        shifts = {site: Shift(b, channel_dim(graph, site)) for site, b in self.biases.items()}
+        self.model = behind_sites(graph.module(weights, inputs), shifts)
         self.inputs = nn.ModuleList(inputs.values())  # so that `to` moves their grids
+        new = [site for site in shifts if not has_bias(graph.node(site))]
+        self._new_biases = sum(self.biases[site].numel() for site in new)
         self.eval()
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -69,11 +94,13 @@ class Quantized(nn.Module):
 
         Quantized weights are packed at their width and come with four bytes a scale and one a zero
         point (none where the grid is symmetric); all else (biases, float layers, constants) is as
-        in the float model.
+        in the float model, and corrections are part of the biases.
         """
-        grids = {id(buffer) for module in self.inputs for buffer in module.buffers()}
+        added = [m for m in self.modules() if isinstance(m, (FakeQuantize, Shift))]
+        apart = {id(buffer) for module in added for buffer in module.buffers()}
         tensors = {id(t): t for t in [*self.model.parameters(), *self.model.buffers()]}
-        floats = sum(t.numel() * t.element_size() for key, t in tensors.items() if key not in grids)
+        floats = sum(t.numel() * t.element_size() for key, t in tensors.items() if key not in apart)
+        floats += 4 * self._new_biases
         for variant in self.variants.values():
             if variant.weight is not None:
                 floats += variant.weight.nbytes - 4 * variant.weight.integers.numel()
@@ -86,3 +113,27 @@ class Quantized(nn.Module):
         widths = {bits.weight_bits for bits in self.bit_config.values()} - {None}
         which = ", ".join(str(bits) for bits in sorted(widths)) or "no"  # type: ignore[type-var]
         return f"method={self.method!r}, weight_bits={which}, {self.model_size:,} bytes"
+
+
+def behind_sites(module: fx.GraphModule, after: Mapping[str, nn.Module]) -> fx.GraphModule:
+    """The module, changed in place: what a site of a layer returns goes through ``after[site]``."""
+    nodes = {node.name: node for node in module.graph.nodes}
+    for number, (site, change) in enumerate(after.items()):
+        module.add_submodule(f"outputs_{number}", change)
+        users = list(nodes[site].users)
+        with module.graph.inserting_after(nodes[site]):
+            changed = module.graph.call_module(f"outputs_{number}", (nodes[site],))
+        for user in users:
+            user.replace_input_with(nodes[site], changed)
+    module.recompile()
+    return module
+
+
+def channel_dim(graph: "Graph", site: str) -> int:
+    """The dimension of a site's output that the layer's output channels run along."""
+    return -1 if graph.layers[graph.sites[site]].kind == "linear" else 1
+
+
+def has_bias(site: fx.Node) -> bool:
+    """Whether a site of a layer has a bias."""
+    return len(site.args) > 2 and site.args[2] is not None
