@@ -162,21 +162,28 @@ def pairs_at_widths(interactions: xr.DataArray, widths: xr.DataArray) -> xr.Data
     Raises:
         InputError: a pair names a layer that the configurations do not have.
     """
+    known = ("pair", "bits", "other_bits")
+    rest = [name for name in interactions.dims if name not in known]
+    if shared := [name for name in rest if name in widths.dims]:
+        parts = [
+            pairs_at_widths(interactions.isel({shared[0]: k}), widths.isel({shared[0]: k}))
+            for k in range(widths.sizes[shared[0]])
+        ]
+        return xr.concat(parts, widths[shared[0]])
     bits = sorted({*interactions.bits.values.tolist(), *np.unique(widths.values).tolist()})
     padded = interactions.reindex(bits=bits, other_bits=bits, fill_value=0)
-    ends = [padded[name].values for name in ("first", "second")]
-    for names in ends:
-        _check_known(names, widths.layer.values, "layer {}")
-    place = {width: at for at, width in enumerate(bits)}
-    at = xr.DataArray(np.vectorize(place.get)(widths.values), dims=widths.dims)
-    first, second = ([widths.get_index("layer").get_loc(n) for n in names] for names in ends)
-    rest = [name for name in padded.dims if name not in ("pair", "bits", "other_bits")]
-    table = padded.transpose(*rest, "pair", "bits", "other_bits")
-    table = table.drop_vars([name for name in table.coords if name not in rest])
-    total: xr.DataArray | float = 0.0
-    for pair, (i, j) in enumerate(zip(first, second, strict=True)):
-        total = total + table.isel(pair=pair, bits=at.isel(layer=i), other_bits=at.isel(layer=j))
-    return xr.DataArray(total)
+    table = padded.transpose(*rest, *known).values
+    widths = widths.transpose(..., "layer")
+    at = np.searchsorted(bits, widths.values)
+    layers = widths.layer.values.tolist()
+    total = np.zeros((*table.shape[:-3], *at.shape[:-1]))
+    for pair, ends in enumerate(zip(padded["first"].values, padded["second"].values, strict=True)):
+        _check_known(ends, layers, "a pair with layer {}")
+        i, j = (layers.index(name) for name in ends)
+        total += table[..., pair, at[..., i], at[..., j]]
+    coords = {n: c for n, c in padded.coords.items() if set(c.dims) <= set(rest)}
+    coords |= {n: c for n, c in widths.coords.items() if "layer" not in c.dims}
+    return xr.DataArray(total, coords, [*rest, *widths.dims[:-1]])
 
 
 def _check_known(given: npt.ArrayLike, known: npt.ArrayLike, words: str) -> None:

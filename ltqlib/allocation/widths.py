@@ -52,4 +52,4 @@ class Widths(xr.DataArray):
     def _repr_html_(self) -> str:
         if "layer" not in self.dims:
             return str(super()._repr_html_())
-        return str(self.table().round(2).to_html())
+        return str(self.table().round(2)._repr_html_())  # type: ignore[operator]

@@ -62,6 +62,12 @@ def test_losses_are_singles_and_pairs() -> None:
     np.testing.assert_allclose(found, expected)
     turned = by_layer(dict(reversed(list(zip(LAYERS, EVERY[7].tolist(), strict=True)))))
     np.testing.assert_allclose(predicted_losses(losses, turned, pairs), expected[7])
+    seeds = [x.expand_dims(seed=2) * xr.DataArray([1, 2], dims="seed") for x in (losses, pairs)]
+    two = predicted_losses(seeds[0], rows.isel(configuration=[7, 9]).rename(configuration="seed"),
+                           seeds[1]).transpose("seed", "class")  # fmt: skip
+    np.testing.assert_allclose(two, [expected[7], 2 * expected[9]])
+    with pytest.raises(InputError, match="pair with layer e"):
+        predicted_losses(losses, rows.isel(layer=slice(4)), pairs)
 
 
 @pytest.mark.parametrize("objective", ["mean", "tail", "worst + 0.01*mean", "cvar:0.5 + 0.1*mean"])
