@@ -55,7 +55,7 @@ def new(old: Bench) -> xr.Dataset:
     )
 
 
-def test_losses_and_proxies_and_their_scores_are_those_published(old, new) -> None:
+def test_losses_and_proxies_and_their_scores_are_those_published(old, new, monkeypatch) -> None:
     places = old.rows(["random"])
     np.testing.assert_array_equal(rows_of(new, ["random"]), places)
     views = [(seen(new, h, places), old.view(o, places)) for h, o in OLD_HALVES.items()]
@@ -64,6 +64,7 @@ def test_losses_and_proxies_and_their_scores_are_those_published(old, new) -> No
             found, was = lost(new, group, half).values, old.lost(group, other)
             rounded = (old.widths < 32).any(1)  # the float model itself was counted in bfloat16
             np.testing.assert_allclose(found[rounded], was[rounded], atol=1e-9)
+    monkeypatch.setattr(Bench, "lost", lambda *args, was=Bench.lost: was(*args).round(9))  # ties
     scorer, before = Scorer(new, places, 20), OldScorer(old, places, 20)
     compared = 0
     for proxy in OLD:
@@ -75,7 +76,7 @@ def test_losses_and_proxies_and_their_scores_are_those_published(old, new) -> No
             np.testing.assert_allclose(again(view) / unit, proxy.function(was), atol=1e-9)
         found = scorer.spearman(again, ["tail", "norm"])
         for score, was in zip(found.values(), before.spearman(proxy.function), strict=True):
-            assert score.value == pytest.approx(was.value, abs=1e-4)  # ties, and sums in float32
+            assert score.value == pytest.approx(was.value, abs=1e-5)  # sums in float32
             np.testing.assert_allclose(score.interval, was.interval, atol=1e-4)
         compared += 1
     assert compared == 11
