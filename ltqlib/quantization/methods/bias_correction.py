@@ -9,8 +9,8 @@ execution, ::
 
 channel by channel, where ``y`` is the layer's output before the activation in the float model and
 ``y~`` the one in the quantized model whose earlier layers are rounded and corrected already. Layers
-that stay float are not corrected; a layer without a bias gets one; where tied weights act at several
-sites, each site has its own.
+that stay float are not corrected; a layer without a bias gets one; tied weights that act at several
+sites have one correction a site.
 
 A layer's correction depends on the bits of all layers before it, so the method is **not local**.
 Weights are rounded to nearest, on one grid a tensor (``corrected-tensor``) or one an output channel
