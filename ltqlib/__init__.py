@@ -46,6 +46,7 @@ _PUBLIC = {
     "tail_at_equal_head": "statistics",
     "lost_at_equal_head": "statistics.losses",
     "match_shares": "statistics",
+    "repair": "statistics.repaired",
 }
 __all__ = list(_PUBLIC)
 
