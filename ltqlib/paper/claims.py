@@ -186,12 +186,12 @@ def _tail_driven_helps(experiment: Experiment) -> Iterator[Difference]:
 
 
 def _ranks_differ(experiment: Experiment) -> Iterator[Difference]:
-    from ltqlib.statistics.agreement import rank_disagreement
+    from ltqlib.statistics.ranks import ranks_differ
 
     alone = ltq.sensitivity(experiment.networks(SEVERE)["crt"], bits=[6, 4])
-    value, low, high = rank_disagreement(alone.right.sel(bits=4))
+    found = ranks_differ(alone.right.sel(bits=4))[["value", "low", "high"]].to_numpy()[0]
     name = "rank correlation within a driver minus between drivers"
-    yield Difference(name, value, low, high, unit="Spearman")
+    yield Difference(name, *map(float, found), unit="Spearman")
 
 
 CLAIMS = (
