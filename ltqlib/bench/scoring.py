@@ -22,6 +22,7 @@ from ltqlib.errors import InputError
 Array = npt.NDArray[np.float64]
 Samples = npt.NDArray[np.float32]
 LEVEL = 0.95
+DIGITS = 11  # of a prediction that count, relative to the largest
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ class Scorer:
         return self._truths[target, half]
 
     def predictions(self, proxy: Function, half: str) -> Array:
-        """What a proxy says of every configuration after seeing a half, (M,).
+        """What a proxy says of every configuration after seeing a half, (M,), 1 the largest.
 
         Raises:
             InputError: not one finite number a configuration.
@@ -144,6 +145,8 @@ class Scorer:
                 f"the proxy gave shape {values.shape}, or a value that is not finite: return one "
                 f"number for each of the {len(self.rows)} configurations"
             )
+        # what sums leave in the last digits is no difference: equal values are equal
+        values = np.round(values / (np.abs(values).max() or 1.0), DIGITS)
         self._predicted[proxy, half] = values
         return values
 

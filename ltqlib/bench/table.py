@@ -27,6 +27,7 @@ from ltqlib.statistics import tail_at_equal_head
 HALVES = ("choose", "judge")
 EQUAL_HEAD = "tail at equal head"
 TARGETS = ("tail", EQUAL_HEAD, "norm")  # the losses that proxies are scored against
+KEPT = ("label", "group", "half")  # coordinates of the outcomes
 STEP = 500  # configurations at once
 
 Ints = npt.NDArray[np.int64]
@@ -46,6 +47,7 @@ def tabulate(outcomes: xr.Dataset, widths: xr.DataArray) -> xr.Dataset:
         InputError: dimensions, coordinates or configurations are missing.
     """
     _check(outcomes, widths)
+    outcomes = outcomes.drop_vars([n for n in outcomes.coords if n not in KEPT])
     place = one_layer(widths)
     reference = outcomes.isel(configuration=int(place.sel(bits=FLOAT)[0]))
     starts = range(0, outcomes.sizes["configuration"], STEP)
@@ -110,8 +112,8 @@ def _counts(part: xr.Dataset, reference: xr.Dataset, classes: int) -> xr.Dataset
             "correct": _sum(part.right, in_cell, cell).astype(np.int32),
             "images": (("half", "class"), images),
             "called_tail": _sum(part.predicted.isin(tail), in_half, half).astype(np.int32),
-            "margin": _sum(part.margin, in_half / in_half.sum(0), half),
-            "tail_at_equal_head": 100 * _sum(each, equal, half),
+            "margin": _sum(part.margin, in_half / in_half.sum(0), half).astype(np.float32),
+            "tail_at_equal_head": (100 * _sum(each, equal, half)).astype(np.float32),
         },
         {"half": list(HALVES), "class": range(classes), "group": ("class", names)},
     )
@@ -159,7 +161,7 @@ def lost(table: xr.Dataset, target: str, half: str) -> xr.DataArray:
     of_half = table.sel(half=half)
     floating = int(one_layer(table.widths).sel(bits=FLOAT)[0])
     if target == EQUAL_HEAD:
-        left = of_half.tail_at_equal_head.fillna(0)
+        left = of_half.tail_at_equal_head.fillna(0).astype(float)
     else:
         left = group_mean(table, 100 * of_half.correct / of_half.images, target)
     found = left.isel(configuration=floating) - left

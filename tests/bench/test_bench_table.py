@@ -31,7 +31,8 @@ FEW = {"prefixes": 3, "pairs": 1, "branches": (2, 2)}
 @pytest.fixture(scope="module")
 def evaluated() -> tuple[xr.Dataset, xr.DataArray]:
     widths = drawn(**FEW)
-    return outcomes_of(widths), widths
+    names = [f"c{number}" for number in range(len(widths))]
+    return outcomes_of(widths).assign_coords(configuration=names, seed=0), widths
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +182,7 @@ def test_the_table_is_small_and_opens_again(tmp_path, table) -> None:
 def test_what_is_missing_is_named(evaluated, table) -> None:
     outcomes, widths = evaluated
     for says, given, rows in (
-        ("one network at a time", outcomes.expand_dims(seed=2), widths),
+        ("one network at a time", outcomes.drop_vars("seed").expand_dims(seed=2), widths),
         ("configurations were evaluated, widths are of 5", outcomes, widths[:5]),
         ("no image has the half choose", outcomes.drop_vars("half"), widths),
         ("no image has the group head", outcomes.isel(image=outcomes.label >= 4), widths),
