@@ -58,10 +58,10 @@ def remember_rows(function: Callable[..., xr.Dataset]) -> Callable[..., xr.Datas
     @functools.wraps(function)
     def remembering(subject: Subject, rows: Sequence[Row], **how: Any) -> xr.Dataset:
         key = store.key_of(how)
-        known = store.recall(subject.digest, name, key)
+        known = _recall_rows(subject, name, key, rows)
         if _missing(known, rows):
             with store.lock(subject.digest):
-                known = store.recall(subject.digest, name, key)
+                known = _recall_rows(subject, name, key, rows)
                 if missing := _missing(known, rows):
                     with Stopwatch() as watch:
                         computed = function(subject, missing, **how)
@@ -73,6 +73,20 @@ def remember_rows(function: Callable[..., xr.Dataset]) -> Callable[..., xr.Datas
         return known.isel(configuration=[position[tuple(row)] for row in rows])
 
     return remembering
+
+
+def _recall_rows(subject: Subject, name: str, key: str, rows: Sequence[Row]) -> xr.Dataset | None:
+    """The published rows, and with them the working ones where the former do not suffice."""
+    known = None
+    for copy in store.recall_each(subject.digest, name, key):
+        if known is None:
+            known = copy
+        elif more := _missing(known, _rows_of(copy)):
+            position = {row: number for number, row in enumerate(_rows_of(copy))}
+            known = _joined(known, copy.isel(configuration=[position[row] for row in more]))
+        if not _missing(known, rows):
+            break
+    return known
 
 
 def _rows_of(known: xr.Dataset) -> list[Row]:

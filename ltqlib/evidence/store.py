@@ -9,7 +9,9 @@
     checkpoints/<digest>/*.safetensors, checkpoints/registry.txt       published weights
 
 What is published is read first, then what is in ``runs/``; ``LTQ_FRESH=1`` leaves the former out,
-so that everything is computed again. The store knows nothing of what its files mean.
+so that everything is computed again. A network that was trained again has other weights under the
+same digest: it is never mixed with the published one. The store knows nothing of what its files
+mean.
 """
 
 import contextlib
@@ -39,10 +41,24 @@ def key_of(what: Mapping[str, Any]) -> str:
 
 def places(digest: str, file: str) -> list[Path]:
     """Where ``file`` of a network is: published, then working."""
-    found = [paths.runs(digest) / file]
-    if os.environ.get("LTQ_FRESH") != "1":
-        found.insert(0, paths.results(digest) / file)
-    return [path for path in found if path.exists()]
+    folders = [paths.results(digest), paths.runs(digest)]
+    if _fresh():
+        folders = folders[1:]
+    elif _trained_again(digest):
+        folders = folders[:1]
+    return [folder / file for folder in folders if (folder / file).exists()]
+
+
+def _fresh() -> bool:
+    return os.environ.get("LTQ_FRESH") == "1"
+
+
+def _trained_again(digest: str) -> bool:
+    """Whether the network in ``runs/`` is another one than the published one."""
+    published, working = paths.results(digest) / NETWORK, paths.runs(digest) / NETWORK
+    if _fresh() or not (published.exists() and working.exists()):
+        return False
+    return published.read_bytes() != working.read_bytes()
 
 
 def find_record(digest: str, file: str = NETWORK) -> Record | None:
@@ -73,9 +89,13 @@ def recall(digest: str, name: str, key: str) -> xr.Dataset | None:
     Raises:
         InputError: it is damaged.
     """
+    return next(recall_each(digest, name, key), None)
+
+
+def recall_each(digest: str, name: str, key: str) -> Iterator[xr.Dataset]:
+    """Both copies of what was computed, the published one first; as :func:`recall`."""
     for path in places(digest, f"{name}-{key}.nc"):
-        return _read_dataset(path, path.stat().st_mtime_ns)
-    return None
+        yield _read_dataset(path, path.stat().st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=256)
@@ -93,9 +113,7 @@ def keep(digest: str, name: str, key: str, dataset: xr.Dataset) -> xr.Dataset:
 
 def digests() -> list[str]:
     """Every network that is known, published or working."""
-    folders = (
-        [paths.runs()] if os.environ.get("LTQ_FRESH") == "1" else [paths.results(), paths.runs()]
-    )
+    folders = [paths.runs()] if _fresh() else [paths.results(), paths.runs()]
     found = {path.parent.name for folder in folders for path in folder.glob(f"*/{NETWORK}")}
     return sorted(found)
 
@@ -108,8 +126,18 @@ def weights(digest: str, name: str) -> Path:
 
 @contextlib.contextmanager
 def lock(digest: str) -> Iterator[None]:
-    """Only one process computes for a network at a time; a second waits, then finds the result."""
+    """Only one process computes for a network at a time; a second waits, then finds the result.
+
+    Raises:
+        InputError: what is computed would be of other weights than what is published.
+    """
     import fcntl
+
+    if _trained_again(digest):
+        raise InputError(
+            f"runs/{digest} was trained again and is not the published network: set LTQ_FRESH=1 "
+            "to use it, or delete it to use the published one"
+        )
 
     folder = paths.runs(digest)
     with disk_errors(folder):

@@ -1,5 +1,6 @@
 """The store: what is kept is found again, whole, unaltered, and computed only once."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,6 +107,31 @@ def test_only_rows_that_are_not_known_are_computed(home: Path) -> None:
     assert calls[-1] == [(8, 4)]
 
 
+def test_rows_beside_published_ones_are_computed_once(home: Path) -> None:
+    calls: list[list[tuple[int, ...]]] = []
+
+    @remember_rows
+    def evaluated(subject: Subject, rows: list[tuple[int, ...]]) -> xr.Dataset:
+        calls.append(list(rows))
+        return outcomes(rows)
+
+    evaluated(Subject(), [(4, 4)])
+    (working,) = home.rglob("*.nc")
+    published = paths.results(Subject().digest) / working.name
+    published.parent.mkdir(parents=True)
+    working.replace(published)
+    told = hashlib.sha256(published.read_bytes()).hexdigest()
+    name = published.relative_to(paths.results()).as_posix()
+    (paths.results() / "registry.txt").write_text(f"{name} sha256:{told}\n")
+    for _ in range(2):
+        found = evaluated(Subject(), [(6, 6), (4, 4)])
+        assert found["predicted"].isel(image=0).values.tolist() == [2, 8]
+    arrays.write_dataset(working, outcomes([(8, 8)]))  # fewer than are published, and another
+    found = evaluated(Subject(), [(8, 8), (4, 4)])
+    assert found["predicted"].isel(image=0).values.tolist() == [6, 8]
+    assert calls == [[(4, 4)], [(6, 6)]]
+
+
 def test_rows_of_other_images_are_not_added(home: Path) -> None:
     label = [0]
 
@@ -126,8 +152,6 @@ def test_published_files_are_read_first_and_verified(home: Path) -> None:
     records.write_record(published, {"config": {"seed": 1}})
     with pytest.raises(InputError, match="not the published file"):
         store.find_record("d1")
-    import hashlib
-
     told = hashlib.sha256(published.read_bytes()).hexdigest()
     (paths.results() / "registry.txt").write_text(f"d1/network.json sha256:{told}\n")
     found = store.find_record("d1")
