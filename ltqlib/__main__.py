@@ -2,6 +2,6 @@
 
 import sys
 
-from ltqlib.first.cli import main
+from ltqlib.cli import main
 
 sys.exit(main())

@@ -1,0 +1,91 @@
+"""The command ``ltq``: train and evaluate networks, list what is stored, check claims, publish.
+
+Bad input is one line on standard error and exit code 2. A command that is stopped (Ctrl-C: 130,
+SIGTERM: 143) goes on from where it was when it is given again.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from typing import NoReturn
+
+from ltqlib import __version__
+from ltqlib.cli import claims, publish, run, show
+from ltqlib.errors import InputError
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the arguments.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of ``ltq``.
+
+    Returns:
+        exit code: 0; 1 where a verdict changed; 2 for bad input; 130 or 143 where it was stopped.
+    """
+    try:
+        with _terminable():
+            options = build_parser().parse_args(arguments)
+            return options.run(options)
+    except InputError as error:
+        print(f"ltq: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("ltq: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except Terminated:
+        print("ltq: terminated; the same command goes on from here", file=sys.stderr)
+        return 143
+    except BrokenPipeError:  # the reader of a pipe left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the command line; each subcommand sets ``run``."""
+    parser = Parser(prog="ltq", description="Quantization seen from the rare classes.")
+    parser.add_argument("--version", action="version", version=f"ltqlib {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in (run, show, claims, publish):
+        name = command.__name__.rpartition(".")[2]
+        told = (command.__doc__ or "").splitlines()[0]
+        subparser = commands.add_parser(
+            name, help=told.partition(": ")[2], description=told.replace("``", "")
+        )
+        command.add_options(subparser)
+        subparser.set_defaults(run=command.main)
+    return parser
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM unwinds as an exception: locks are released, half-written files removed."""
+
+    def stop(*_: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
