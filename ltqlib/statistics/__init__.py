@@ -2,9 +2,12 @@
 
 from ltqlib.statistics.curve import head_tail_curve
 from ltqlib.statistics.estimate import Estimates, estimate, side_by_side
+from ltqlib.statistics.identity import decompose, fit_identity
 from ltqlib.statistics.intervals import class_weights, crossed_interval
 from ltqlib.statistics.logits import logit_adjustment, outcomes_of
 from ltqlib.statistics.operating import at_best, at_equal_head, equal_head, tail_at_equal_head
+from ltqlib.statistics.paired import class_means, holm, mcnemar, over_seeds, spearman
+from ltqlib.statistics.ranks import rank_agreement, ranks, ranks_differ
 from ltqlib.statistics.repair import (
     fit_last_layer,
     match_group_share,
@@ -18,18 +21,28 @@ __all__ = [
     "area_under_curve",
     "at_best",
     "at_equal_head",
+    "class_means",
     "class_weights",
     "crossed_interval",
     "curve_summary",
+    "decompose",
     "equal_head",
     "estimate",
+    "fit_identity",
     "fit_last_layer",
     "head_tail_curve",
+    "holm",
     "logit_adjustment",
     "match_group_share",
     "match_means",
     "match_shares",
+    "mcnemar",
     "outcomes_of",
+    "over_seeds",
+    "rank_agreement",
+    "ranks",
+    "ranks_differ",
     "side_by_side",
+    "spearman",
     "tail_at_equal_head",
 ]

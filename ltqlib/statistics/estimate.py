@@ -53,7 +53,7 @@ class Estimates(pd.DataFrame):
         keys = [name for name in flat.columns if name not in STATISTICS]
         if not keys or flat.duplicated(keys).any():
             return None
-        digits = 1 if self._spread() >= 0.1 else 2
+        digits = 1 if self._spread() >= 0.1 and self._unit() == "Points" else 2
         found = zip(flat["value"], flat["low"], flat["high"], strict=True)
         flat["estimate"] = [cell(*three, digits=digits) for three in found]
         for name in keys:  # in the order of the rows, not of the alphabet
@@ -82,15 +82,21 @@ class Estimates(pd.DataFrame):
     def note(self) -> str:
         """One line under the table: what the intervals are over."""
         seeds = sorted(set(self["seeds"])) if "seeds" in self else []
-        text = f"Points; {100 * self.attrs.get('level', 0.95):g} % intervals over "
-        if seeds:
-            text += " to ".join(str(n) for n in sorted({seeds[0], seeds[-1]}))
-            text += " seed and " if seeds == [1] else " seeds and "
-        text += f"{self.attrs['images']:,} test images" if "images" in self.attrs else "test images"
-        bare = self["value"].notna() & self["low"].isna()
-        return text + (
-            "; no interval is valid where a class has a single test image" if bare.any() else ""
-        )
+        over = " to ".join(str(n) for n in sorted({*seeds[:1], *seeds[-1:]}))
+        over += " seed" if seeds == [1] else " seeds"
+        alone = self.attrs.get("over") == "seeds"
+        if not alone:
+            images = self.attrs.get("images")
+            over += f" and {images:,} test images" if images else " and test images"
+        level = 100 * self.attrs.get("level", 0.95)
+        text = f"{self._unit()}; {level:g} % intervals over {over.strip()}"
+        if (self["value"].notna() & self["low"].isna()).any():
+            why = "one seed was run" if alone else "a class has a single test image"
+            text += f"; no interval is valid where {why}"
+        return text
+
+    def _unit(self) -> str:
+        return str(self.attrs.get("unit", "Points"))
 
     def _spread(self) -> float:
         """Half of the typical interval, points; infinite without any."""
@@ -137,7 +143,9 @@ def estimate(values: xr.DataArray, by: By = "group", level: float = 0.95) -> Est
         array = array[..., None, :]
     found = crossed_interval(array, codes, np.stack(list(groups.values())), level)
     names = {dim: values[dim].to_numpy() for dim in rows}
-    return _table(found, names, list(groups), "class" if by == "class" else "group", level, labels)
+    table = table_of(found, names, list(groups), "class" if by == "class" else "group")
+    table.attrs = {"level": level, "images": len(labels)}
+    return table
 
 
 def side_by_side(parts: Mapping[str, Estimates]) -> Estimates:
@@ -251,27 +259,18 @@ def _mean_of(members: Sequence[int], present: npt.NDArray, name: str) -> npt.NDA
     return np.isin(present, list(members)) / len(set(members))
 
 
-def _table(
+def table_of(
     found: Interval,
     rows: Mapping[Hashable, npt.NDArray],
     groups: Sequence[Any],
     last: str,
-    level: float,
-    labels: npt.NDArray,
 ) -> Estimates:
-    """Results of shape (*rows, groups) as a table."""
-    columns = dict(
-        zip(
-            STATISTICS,
-            (found.value, found.low, found.high, found.p_value, found.sd_seeds, found.seeds),
-            strict=True,
-        )
-    )
+    """Results of shape (*rows, groups), or (*rows,) of one group, as a table."""
+    columns = (found.value, found.low, found.high, found.p_value, found.sd_seeds, found.seeds)
     levels = [pd.Index(column.tolist()) for column in rows.values()] + [pd.Index(list(groups))]
     index: pd.Index = levels[0].set_names(last)
     if rows:  # levels in the order of the rows, so that every part of the index can be looked up
         places = np.indices([len(level) for level in levels]).reshape(len(levels), -1)
         index = pd.MultiIndex(levels, list(places), names=[*rows, last])
-    table = Estimates({name: np.ravel(column) for name, column in columns.items()}, index=index)
-    table.attrs = {"level": level, "images": len(labels)}
-    return table
+    named = zip(STATISTICS, columns, strict=True)
+    return Estimates({name: np.ravel(column) for name, column in named}, index=index)

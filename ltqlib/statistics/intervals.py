@@ -132,8 +132,9 @@ def crossed_interval(
         np.stack(column).reshape(shape) for column in zip(*found, strict=True)
     )
     variances = Variances(*parts)
-    half = half_width(variances, seeds, (1 - level) / 2)
-    p_value, df = _p_value(value, variances, seeds), _satterthwaite(variances, seeds)
+    rule = Rule(variances, seeds)
+    half = rule.half_width(-special.ndtri((1 - level) / 2))
+    p_value, df = _p_value(value, rule), _satterthwaite(variances, seeds)
     columns = (value, value - half, value + half, p_value, seeds, df, sd)
     return Interval._make(column[()] for column in columns)
 
@@ -211,37 +212,41 @@ def _moments(values: Floats, labels: npt.NDArray[np.int64]) -> _Moments:
     return _Moments(means, images, both / (seeds - 1) if seeds > 1 else np.zeros(len(counts)))
 
 
-def critical(variances: Variances, seeds: npt.NDArray, tail: npt.ArrayLike) -> Floats:
-    """Cochran's (1964) critical value in standard errors; ``tail``: probability above it."""
-    normal = -special.ndtri(tail)
-    total = variances.total
-    plain = (np.asarray(seeds) < 2) | (total <= ROUNDING**2)
-    share = np.where(plain, 0.0, variances.seeds / np.where(plain, 1.0, total))
-    student = -special.stdtrit(np.maximum(1, np.asarray(seeds) - 1), tail)
-    student = np.where(share == 0, normal, student)  # far out it is infinite
-    return np.asarray(share * student + (1 - share) * normal)
+class Rule:
+    """Cochran's (1964) rule for some variances, and the floor; arrays of one shape.
 
-
-def half_width(variances: Variances, seeds: npt.NDArray, tail: npt.ArrayLike) -> Floats:
-    """Half of the interval that leaves out ``tail`` on each side; at least that of the images."""
-    own = critical(variances, seeds, tail) * np.sqrt(variances.total)
-    return np.asarray(np.maximum(own, -special.ndtri(tail) * np.sqrt(variances.images)))
-
-
-def _p_value(value: Floats, variances: Variances, seeds: npt.NDArray) -> Floats:
-    """The p-value at which the interval around ``value`` just touches 0.
-
-    Found by bisection as a normal quantile.
+    Probabilities are given as the normal quantile ``z`` that leaves them out above.
     """
+
+    def __init__(self, variances: Variances, seeds: npt.ArrayLike) -> None:
+        total, runs = variances.total, np.asarray(seeds)
+        alone = (runs < 2) | (total <= ROUNDING**2)
+        self.share = np.where(alone, 0.0, variances.seeds / np.where(alone, 1.0, total))
+        self.df = np.maximum(1, runs - 1)
+        self.error, self.floor = np.sqrt(total), np.sqrt(variances.images)
+
+    def critical(self, z: npt.ArrayLike) -> Floats:
+        """The critical value in standard errors."""
+        student = -special.stdtrit(self.df, special.ndtr(-np.asarray(z)))
+        student = np.where(self.share == 0, z, student)  # far out it is infinite
+        return np.asarray(self.share * student + (1 - self.share) * z)
+
+    def half_width(self, z: npt.ArrayLike) -> Floats:
+        """Half of the interval; at least that of the images alone."""
+        return np.maximum(self.critical(z) * self.error, z * self.floor)
+
+
+def _p_value(value: Floats, rule: Rule) -> Floats:
+    """The p-value at which the interval around ``value`` just touches 0, by bisection."""
     size = np.abs(value)
     low, high = np.zeros(size.shape), np.full(size.shape, FARTHEST)
-    for _ in range(60):
+    for _ in range(45):
         middle = (low + high) / 2
-        inside = half_width(variances, seeds, special.ndtr(-middle)) < size
+        inside = rule.half_width(middle) < size
         low, high = np.where(inside, middle, low), np.where(inside, high, middle)
     p_value = 2 * special.ndtr(-(low + high) / 2)
-    p_value = np.where(half_width(variances, seeds, special.ndtr(-FARTHEST)) < size, 0.0, p_value)
-    unknown = np.isnan(value) | np.isnan(variances.total)
+    p_value = np.where(rule.half_width(np.float64(FARTHEST)) < size, 0.0, p_value)
+    unknown = np.isnan(value) | np.isnan(rule.error)
     return np.where(unknown, np.nan, np.where(size <= ROUNDING, 1.0, p_value))
 
 

@@ -58,7 +58,7 @@ def brute(
 
 def test_offsets_are_chosen_on_the_other_half_as_a_fine_grid_would(outcomes, logits):
     values, labels = logits
-    found, grid = equal_head(outcomes), np.linspace(-5, 5, 4001)
+    found, grid = equal_head(outcomes), np.linspace(-5, 5, 1001)
     for judged in ("choose", "judge"):
         chosen = (outcomes["half"] != judged).to_numpy()
         for seed in range(3):

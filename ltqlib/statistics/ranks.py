@@ -1,0 +1,177 @@
+"""Rankings of layers: do two of them differ beyond their noise, and do metrics agree with losses.
+
+Whatever is ranked twice is ranked on different images, so that no image is on both sides.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from scipy import stats
+
+from ltqlib.errors import InputError
+from ltqlib.statistics.estimate import Estimates, group_members, table_of
+from ltqlib.statistics.intervals import Interval
+from ltqlib.statistics.paired import rank_correlation, spearman
+
+Floats = npt.NDArray[np.float64]
+RESAMPLES = 400
+
+
+def ranks_differ(
+    first: xr.DataArray,
+    second: xr.DataArray | None = None,
+    *,
+    by: tuple[str, str] = ("norm", "tail"),
+    over: str = "layer",
+    resamples: int = RESAMPLES,
+    level: float = 0.95,
+) -> Estimates:
+    """Do two criteria rank the layers differently, beyond the noise of a ranking?
+
+    On two halves a, b of the images: the mean of rho(first_a, first_b) and rho(second_a, second_b)
+    less the mean of rho(first_a, second_b) and rho(second_a, first_b), rho Spearman's, averaged
+    over seeds. Above 0, a criterion agrees better with itself than with the other. The value is
+    the mean over random stratified halves of bootstrap samples of the images; the interval adds
+    their variance to that of the mean over seeds (Student t).
+
+    Args:
+        first: outcomes (or losses) of each image, dimensions ``over``, image and perhaps seed.
+        second: the same for the second criterion, where it is another quantity.
+        by: the groups whose means are ranked: "norm" or a name in the coordinate ``group``.
+        over: the dimension that is ranked.
+        resamples: bootstrap samples.
+        level: of the interval.
+
+    Returns:
+        One row, in units of Spearman's rho.
+
+    Raises:
+        InputError: a dimension or group is missing, or a class has fewer than two images.
+    """
+    arrays = [_ordered(each, over) for each in (first, first if second is None else second)]
+    labels = first["label"].to_numpy()
+    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    if min(map(len, members)) < 2:
+        raise InputError("ranks_differ needs two images of each class: one for each half")
+    weights = _shares(first, by)
+    generator = np.random.default_rng(0)
+    values = np.array(
+        [_disagreement(arrays, members, weights, generator) for _ in range(resamples)]
+    )  # (resamples, seeds)
+    found = _interval(values, level)
+    table = table_of(found, {}, ["within less between"], "group")
+    table.attrs = {"level": level, "unit": "Spearman's rho", "images": len(labels)}
+    return table
+
+
+def rank_agreement(
+    scores: xr.DataArray, losses: xr.DataArray, over: str | Sequence[str] = "layer"
+) -> xr.DataArray:
+    """Spearman correlation of scores on one half of the images with losses on the other.
+
+    Args:
+        scores, losses: with the dimension ``half``, broadcast against each other otherwise.
+        over: dimensions that are ranked together, such as ("layer", "bits").
+
+    Returns:
+        The mean over both directions between the halves, without ``half`` and ``over``; give it to
+        :func:`ltqlib.statistics.over_seeds` for intervals.
+
+    Raises:
+        InputError: ``half`` has not the same two values in both, or a dimension is missing.
+    """
+    halves = [
+        each["half"].to_numpy().tolist() if "half" in each.dims else None
+        for each in (scores, losses)
+    ]
+    if (
+        halves[0] is None
+        or halves[1] is None
+        or len(halves[0]) != 2
+        or set(halves[0]) != {*halves[1]}
+    ):
+        raise InputError("rank_agreement needs the dimension half, two values, in both arrays")
+    one, two = halves[0]
+    found = [
+        spearman(scores.sel(half=a, drop=True), losses.sel(half=b, drop=True), over)
+        for a, b in ((one, two), (two, one))
+    ]
+    return (found[0] + found[1]) / 2
+
+
+def ranks(scores: xr.DataArray, over: str = "layer") -> xr.DataArray:
+    """Rank along a dimension, 1 for the largest score; ties share the mean of their ranks."""
+    if over not in scores.dims:
+        raise InputError(f"ranks: {over} is no dimension of {scores.dims}")
+    found = stats.rankdata(-scores.transpose(..., over).to_numpy(), axis=-1)
+    return scores.transpose(..., over).copy(data=found).transpose(*scores.dims)
+
+
+def _ordered(values: xr.DataArray, over: str) -> npt.NDArray[np.float32]:
+    """(seeds, layers, images)."""
+    if missing := {over, "image"} - set(values.dims):
+        raise InputError(f"ranks_differ needs the dimension {min(missing)}, not {values.dims}")
+    if extra := set(values.dims) - {over, "image", "seed"}:
+        raise InputError(f"ranks_differ: select one value of {min(map(str, extra))} first")
+    whole = values if "seed" in values.dims else values.expand_dims("seed")
+    return whole.transpose("seed", over, "image").to_numpy().astype(np.float32)
+
+
+def _shares(values: xr.DataArray, by: Sequence[str]) -> list[Floats]:
+    """Weights of the classes, in the order of their labels, for each group."""
+    present = np.unique(values["label"].to_numpy())
+    members = {"norm": present.tolist()} | group_members(values)
+    if unknown := [name for name in by if name not in members]:
+        raise InputError(f"group {unknown[0]!r} is not among {', '.join(members)}")
+    return [np.isin(present, members[name]) / len(members[name]) for name in by]
+
+
+def _disagreement(
+    arrays: Sequence[npt.NDArray[np.float32]],
+    members: Sequence[npt.NDArray[np.intp]],
+    weights: Sequence[Floats],
+    generator: np.random.Generator,
+) -> Floats:
+    """The difference of rank correlations for each seed, on one pair of random halves."""
+    images = _two_halves(members, generator, arrays[0].shape[-1])
+    # criterion, half -> (seeds, layers)
+    scores = [
+        [
+            np.stack([array[..., mine] @ half[mine] for mine in members], axis=-1) @ weight
+            for half in images
+        ]
+        for array, weight in zip(arrays, weights, strict=True)
+    ]
+    (first_a, first_b), (second_a, second_b) = scores
+    within = rank_correlation(first_a, first_b) + rank_correlation(second_a, second_b)
+    between = rank_correlation(first_a, second_b) + rank_correlation(second_a, first_b)
+    return (within - between) / 2
+
+
+def _two_halves(
+    members: Sequence[npt.NDArray[np.intp]], generator: np.random.Generator, images: int
+) -> npt.NDArray[np.float32]:
+    """Weights (2, N) of a bootstrap sample dealt into two halves, summing to 1 in each class."""
+    found = np.zeros((2, images), np.float32)
+    for mine in members:
+        drawn = np.bincount(generator.integers(0, len(mine), len(mine)), minlength=len(mine))
+        # an image drawn twice stays in one half: halves must not share images
+        side = generator.permutation(len(mine)) < len(mine) // 2
+        for half, kept in zip(found, (drawn * side, drawn * ~side), strict=True):
+            half[mine] = kept / max(1, kept.sum())
+    return found
+
+
+def _interval(values: Floats, level: float) -> Interval:
+    """From (resamples, seeds): variance over resamples and that of the mean over seeds."""
+    seeds = values.shape[1]
+    variance = values.mean(axis=1).var(ddof=1)
+    sd = values.mean(axis=0).std(ddof=1) if seeds > 1 else np.nan
+    total = variance + (sd**2 / seeds if seeds > 1 else 0.0)
+    value, error = float(values.mean()), float(np.sqrt(total))
+    df = seeds - 1 if seeds > 1 else np.inf
+    reach = float(stats.t.isf((1 - level) / 2, df)) * error
+    p_value = 2 * float(stats.t.sf(abs(value) / error, df)) if error else float(value == 0)
+    return Interval(value, value - reach, value + reach, p_value, seeds, df, sd)

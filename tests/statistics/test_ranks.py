@@ -1,0 +1,83 @@
+"""Rankings: a planted difference is found and no other; agreement crosses the halves."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import stats
+
+from ltqlib.errors import InputError
+from ltqlib.statistics import over_seeds, rank_agreement, ranks, ranks_differ
+
+LABELS = np.repeat(np.arange(10), 400)
+GROUPS = np.where(LABELS < 4, "head", "tail")
+
+
+def layers(tail_differs: bool, seeds: int, layers: int = 16) -> xr.DataArray:
+    """Layers with known sensitivity by class."""
+    found = np.zeros((seeds, layers, len(LABELS)), bool)
+    for seed in range(seeds):
+        generator = np.random.default_rng(seed)
+        for layer in range(layers):
+            chance = np.full(len(LABELS), 0.95 - 0.02 * layer)
+            if tail_differs:
+                chance[LABELS < 4] = 0.5 + 0.03 * layer
+            found[seed, layer] = generator.random(len(LABELS)) < chance
+    coordinates = {"label": ("image", LABELS), "group": ("image", GROUPS)}
+    return xr.DataArray(found, coordinates, ("seed", "layer", "image"))
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_planted_difference_is_found_and_no_other(seeds):
+    found = ranks_differ(layers(True, seeds), resamples=60).iloc[0]
+    assert found["low"] > 0
+    assert found["p"] < 0.05
+    assert found["seeds"] == seeds
+    found = ranks_differ(layers(False, seeds), resamples=60).iloc[0]
+    assert found["low"] <= 0.02
+    assert abs(found["value"]) < 0.05
+
+
+def test_two_quantities_on_the_same_images():
+    one, other = layers(False, 2), layers(True, 2)
+    same = ranks_differ(one, one, by=("head", "head"), resamples=30).iloc[0]
+    assert same["value"] == pytest.approx(0, abs=1e-6)
+    assert ranks_differ(one, other, by=("head", "head"), resamples=30)["value"].item() > 0.5
+    assert "Spearman's rho" in ranks_differ(one, resamples=3).note()
+
+
+def test_agreement_is_between_halves_and_averaged_over_both_directions():
+    generator = np.random.default_rng(0)
+    names = {"half": ["choose", "judge"]}
+    scores = xr.DataArray(generator.normal(size=(2, 8)), names, ("half", "layer"))
+    losses = xr.DataArray(generator.normal(size=(3, 2, 8)), names, ("seed", "half", "layer"))
+    found = rank_agreement(scores, losses)
+    for seed in range(3):
+        expected = [
+            stats.spearmanr(scores[a], losses[seed, b]).statistic for a, b in ((0, 1), (1, 0))
+        ]
+        assert float(found[seed]) == pytest.approx(np.mean(expected))
+    assert over_seeds(found)["value"].item() == pytest.approx(float(found.mean()))
+
+
+def test_ranks_count_from_the_most_sensitive():
+    scores = xr.DataArray([[0.1, 3.0, 2.0, 2.0]], dims=("seed", "layer"))
+    assert ranks(scores).values.tolist() == [[4, 1, 2.5, 2.5]]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda v: ranks_differ(v.isel(layer=0)), "needs the dimension layer"),
+        (lambda v: ranks_differ(v.expand_dims("bits")), "one value of bits first"),
+        (lambda v: ranks_differ(v, by=("norm", "few")), "group 'few' is not among"),
+        (
+            lambda v: ranks_differ(v.isel(image=[0, 1, 1600, 1601, 2000])),
+            "two images of each class",
+        ),
+        (lambda v: rank_agreement(v, v), "needs the dimension half"),
+        (lambda v: ranks(v, "width"), "width is no dimension"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(InputError, match=message):
+        call(layers(False, 1, 2))
