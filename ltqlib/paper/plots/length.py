@@ -1,0 +1,44 @@
+"""What a longer training changes."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ltqlib.paper.marks import with_interval
+from ltqlib.paper.style import INK, new_figure
+from ltqlib.statistics.estimate import Estimates
+from ltqlib.statistics.losses import GROUP
+
+
+def over_length(accuracy: Estimates, plain: Estimates, equal: Estimates, bits: int = 4) -> Figure:
+    """Float accuracy and what is lost at ``bits``, over the passes of training.
+
+    Args:
+        accuracy: of the float networks, index passes, group.
+        plain, equal: losses, index passes, bits, group.
+    """
+    figure = new_figure(3.6)
+    left, right = figure.subplots(1, 2)
+    passes = list(dict.fromkeys(accuracy.index.get_level_values("passes")))
+    _lines(left, passes, {g: accuracy.xs(g, level="group") for g in ("norm", "head", "tail")})
+    left.set_ylabel("float accuracy (%)")
+    lost = plain.xs(bits, level="bits")
+    _lines(right, passes, {g: lost.xs(g, level="group") for g in ("head", "tail")})
+    rows = equal.xs(bits, level="bits").xs(GROUP, level="group").loc[passes]
+    with_interval(right, np.arange(len(passes)) + 0.12, rows, "tail", fillstyle="none", ls=":",
+                  label="tail at equal head accuracy")  # fmt: skip
+    right.axhline(0, color=INK, lw=0.8)
+    right.set_ylabel(f"points lost at {bits} bits")
+    handles, labels = right.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    return figure
+
+
+def _lines(axes: Axes, passes: list[int], tables: Mapping[str, Estimates]) -> None:
+    for number, (group, rows) in enumerate(tables.items()):
+        with_interval(axes, np.arange(len(passes)) + 0.05 * number, rows.loc[passes], group)
+    axes.set_xticks(range(len(passes)), [str(n) for n in passes])
+    axes.set_xlabel("passes over the training images")
+    axes.grid(axis="y")
