@@ -12,6 +12,7 @@ from ltqlib.statistics.repair import (
     fit_last_layer,
     match_group_share,
     match_means,
+    match_probabilities,
     match_shares,
 )
 from ltqlib.statistics.summary import area_under_curve, curve_summary
@@ -35,6 +36,7 @@ __all__ = [
     "logit_adjustment",
     "match_group_share",
     "match_means",
+    "match_probabilities",
     "match_shares",
     "mcnemar",
     "outcomes_of",

@@ -27,7 +27,8 @@ from ltqlib.errors import InputError
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 SOFTNESS = (0.5, 0.1, 0.02, 0.005)  # of the maximum, in standard deviations of the logits
-NEWTON = 8  # steps at each softness
+NEWTON, ROUNDS = 8, 20  # Newton steps at each softness; repetitions where that must converge
+CLOSE = 1e-6  # images: so near to the target that no step is worth it
 EXACT = 1e-12  # of a path's length: shorter by less is not shorter
 
 
@@ -57,10 +58,38 @@ def match_shares(quantized_logits: npt.ArrayLike, target: npt.ArrayLike) -> Floa
     offsets = np.zeros(logits.shape[1])
     if (wanted == _calls(logits)).all():
         return offsets
+    near = (wanted + 0.5) * len(logits) / (wanted + 0.5).sum()  # no class goes to minus infinity
     for softness in SOFTNESS:
-        offsets = _smoothed(logits, wanted, offsets, softness * float(logits.std()))
+        offsets = _smoothed(logits, near, offsets, softness * float(logits.std()))
     called = _deal(logits, (logits + offsets).argmax(axis=1), wanted)
     return _middle(_moves(logits, called), wanted > 0)
+
+
+def match_probabilities(quantized_logits: npt.ArrayLike, float_logits: npt.ArrayLike) -> Floats:
+    """One offset a class, so that each class has the mean softmax probability that it has in float.
+
+    The smooth sister of :func:`match_shares` (Saerens et al. match so): every image counts for all
+    classes, so that the offsets vary less from one sample of images to another.
+
+    Args:
+        quantized_logits: (N, C) of unlabelled images.
+        float_logits: (N', C), of the same images at best.
+
+    Returns:
+        Offsets (C,) with mean 0.
+
+    Raises:
+        InputError: the shapes disagree, or logits are not finite.
+    """
+    quantized, floating = _logits(quantized_logits), _logits(float_logits)
+    _same_classes(quantized, floating)
+    target = special.softmax(floating, axis=1).mean(axis=0) * len(quantized)
+    offsets = np.zeros(quantized.shape[1])
+    for _ in range(ROUNDS):
+        before, offsets = offsets, _smoothed(quantized, target, offsets, 1.0)
+        if np.abs(offsets - before).max() < CLOSE:
+            break
+    return offsets - offsets.mean()
 
 
 def match_group_share(
@@ -99,8 +128,7 @@ def match_means(quantized_logits: npt.ArrayLike, float_logits: npt.ArrayLike) ->
         InputError: the shapes disagree, or logits are not finite.
     """
     quantized, floating = _logits(quantized_logits), _logits(float_logits)
-    if quantized.shape[1] != floating.shape[1]:
-        raise InputError(f"logits {quantized.shape} and {floating.shape} have different classes")
+    _same_classes(quantized, floating)
     return np.asarray(floating.mean(axis=0) - quantized.mean(axis=0))
 
 
@@ -151,15 +179,18 @@ def _calls(logits: Floats) -> Ints:
     return np.bincount(logits.argmax(axis=1), minlength=logits.shape[1])
 
 
-def _smoothed(logits: Floats, wanted: npt.NDArray, offsets: Floats, softness: float) -> Floats:
-    """Newton steps on ``s * sum_i log sum_c exp((z_ic + b_c) / s) - n @ b`` with s the softness."""
-    images, classes = logits.shape
-    target = (wanted + 0.5) * images / (wanted + 0.5).sum()  # no class goes to minus infinity
+def _smoothed(logits: Floats, target: Floats, offsets: Floats, softness: float) -> Floats:
+    """Newton steps on ``s * sum_i log sum_c exp((z_ic + b_c) / s) - n @ b`` with s the softness.
+
+    ``target``: (C,) numbers n of images, not whole ones, above 0.
+    """
     for _ in range(NEWTON):
         chances = special.softmax((logits + offsets) / softness, axis=1)
         calls = chances.sum(axis=0)
+        if np.abs(target - calls).max() < CLOSE:
+            break
         curvature = (np.diag(calls) - chances.T @ chances) / softness
-        curvature += np.eye(classes) * (1e-6 + 1e-6 * np.trace(curvature))
+        curvature += np.eye(len(calls)) * (1e-6 + 1e-6 * np.trace(curvature))
         step = np.linalg.solve(curvature, target - calls)
         offsets = offsets + step * min(1.0, 10 * softness / max(np.abs(step).max(), 1e-12))
     return offsets
@@ -246,6 +277,11 @@ def _logits(values: npt.ArrayLike) -> Floats:
     if not np.isfinite(array).all():
         raise InputError("logits must be finite: a model that overflows cannot be repaired so")
     return array
+
+
+def _same_classes(first: Floats, second: Floats) -> None:
+    if first.shape[1] != second.shape[1]:
+        raise InputError(f"logits {first.shape} and {second.shape} have different classes")
 
 
 def _wanted(target: npt.ArrayLike, images: int, classes: int) -> Ints:

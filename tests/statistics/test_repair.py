@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import optimize, sparse
+from scipy import optimize, sparse, special
 
 from ltqlib.errors import InputError
 from ltqlib.statistics.repair import (
     fit_last_layer,
     match_group_share,
     match_means,
+    match_probabilities,
     match_shares,
 )
 
@@ -92,6 +93,23 @@ def test_a_group_is_called_as_often_as_in_float():
     assert calls(quantized + half)[4:].sum() == 250
 
 
+def test_probabilities_match():
+    floating, quantized = pair()
+    moved = quantized + match_probabilities(quantized, floating)
+    means = [special.softmax(z, axis=1).mean(0) for z in (moved, floating)]
+    np.testing.assert_allclose(*means, rtol=1e-6)
+
+
+def test_probabilities_vary_less_over_samples_than_calls():
+    floating, quantized = pair(20_000)
+    parts = np.split(np.arange(20_000), 100)
+    spread = [
+        np.std([match(quantized[part], floating[part]) for part in parts], axis=0).mean()
+        for match in (match_probabilities, match_shares)
+    ]
+    assert spread[0] < 0.8 * spread[1]
+
+
 def test_means_match():
     floating, quantized = pair()
     moved = quantized + match_means(quantized, floating)
@@ -138,6 +156,7 @@ def test_ridge_is_that_of_the_normal_equations():
         (lambda f, q: match_group_share(q, f, range(10)), "some of the classes"),
         (lambda f, q: match_group_share(q, 1.5, [9]), "at least 0"),
         (lambda f, q: match_means(q, f[:, 1:]), "different classes"),
+        (lambda f, q: match_probabilities(q, f[:, 1:]), "different classes"),
         (lambda f, q: fit_last_layer(q[1:], f), "the same images"),
         (lambda f, q: fit_last_layer(q, f, ridge=-1), "below 0"),
         (lambda f, q: fit_last_layer(q, f, (np.ones((3, 3)), 0)), "start has a weight"),
