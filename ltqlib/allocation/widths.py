@@ -7,6 +7,8 @@ import xarray as xr
 
 from ltqlib.allocation.costs import average_weight_bits
 
+WIDE = 160  # characters of a printed line
+
 
 class Widths(xr.DataArray):
     """Weight bits of every layer, (..., layer): an ``xarray.DataArray`` of whole numbers.
@@ -47,9 +49,12 @@ class Widths(xr.DataArray):
         return frame
 
     def __repr__(self) -> str:
-        return repr(self.table().round(2)) if "layer" in self.dims else super().__repr__()
+        return self._shown("__repr__") if "layer" in self.dims else super().__repr__()
 
     def _repr_html_(self) -> str:
-        if "layer" not in self.dims:
-            return str(super()._repr_html_())
-        return str(self.table().round(2)._repr_html_())  # type: ignore[operator]
+        return self._shown("_repr_html_") if "layer" in self.dims else super()._repr_html_()
+
+    def _shown(self, how: str) -> str:
+        """The table with every layer; of many configurations the first and the last."""
+        with pd.option_context("display.max_columns", None, "display.width", WIDE):
+            return str(getattr(self.table().round(2), how)())

@@ -94,6 +94,9 @@ def test_widths_print_as_a_table_with_what_they_cost():
     assert repr(widths.sel(seed=1)).splitlines()[-1].split() == ["bits", "4", "6", "1", "4.5"]
     assert repr(Widths.of({"conv": 6})).splitlines()[-1].split() == ["bits", "6"]
     assert "mean_bits" in repr(widths.sum("layer"))  # no layers left: as xarray prints it
+    many = Widths.of({f"L{number}": 4 for number in range(1, 25)})
+    assert "..." not in repr(many)
+    assert "L13" in many._repr_html_()
     both = Widths.of(widths.expand_dims(driver=["norm", "tail"]))
     assert both.table().index.names == ["driver", "seed"]
     assert both.table()["mean_bits"].tolist() == [5.5, 4.5, 5.5, 4.5]
