@@ -6,10 +6,10 @@ SHELL := bash
 MAKEFLAGS += --no-builtin-rules
 
 PROFILE ?= laptop
-IF ?= 1,0.1,0.02,0.01
+IF ?= 0.1,0.02,0.01
 SEED ?= 0
 DATA ?=
-UNTIL ?= mpq
+UNTIL ?= evaluate
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -20,8 +20,9 @@ PROBLEM = $(shell \
     echo '$(PYTHON) is older than 3.11: install Python 3.11, or name one with PYTHON=...'; \
   elif ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
     echo '$(PYTHON) has no venv module: install it (Debian and Ubuntu: python3-venv)'; fi)
-GRID = $(BIN)/snakemake --config profile=$(PROFILE) imbalance_factors=$(IF) seeds=$(SEED) until=$(UNTIL) \
-  $(if $(DATA),'data=$(DATA)')
+CONFIG = --config profile=$(PROFILE) imbalance_factors=$(IF) seeds=$(SEED) until=$(UNTIL) $(if $(DATA),'data=$(DATA)')
+# $(call timed,WHAT,COMMAND) runs a command and says how long it took
+timed = printf '\n== %s\n' '$(1)'; $(2); printf '== %s: %d min %d s\n' '$(1)' $$((SECONDS / 60)) $$((SECONDS % 60))
 
 .PHONY: help book test reproduce publish lint baselines clean
 
@@ -30,7 +31,7 @@ help: ## This list
 	@echo
 	@echo '  make reproduce PROFILE=$(PROFILE) IF=$(IF) SEED=$(SEED) UNTIL=$(UNTIL) DATA=folder:PATH'
 
-book: $(STAMP) ## Build the book from the published records: _build/html/index.html
+book: $(STAMP) ## Build the book from the published results: _build/html/index.html
 	$(BIN)/snakemake book
 
 test: lint ## Style, types, tests, committed notebooks, then the pipeline live on small data
@@ -38,10 +39,13 @@ test: lint ## Style, types, tests, committed notebooks, then the pipeline live o
 	$(BIN)/pytest --nbval --nbval-current-env tests/notebooks/*.ipynb
 	$(BIN)/pytest -m slow --durations=0
 
-reproduce: $(STAMP) ## Compute the records again, from images on (laptop: about half an hour a seed)
-	LTQ_FRESH=1 $(GRID)
+reproduce: $(STAMP) ## Train and evaluate again, from images on, then execute chapter 3 on that
+	@echo 'Networks that are in runs/ are kept; a run that was stopped goes on. On one core, profile laptop:'
+	@echo '23 to 40 minutes a network, 4 to evaluate it; then chapter 3 computes what it needs besides.'
+	@$(call timed,networks,LTQ_FRESH=1 $(BIN)/snakemake all $(CONFIG))
+	@$(call timed,chapter 3,LTQ_FRESH=1 $(BIN)/snakemake chapter $(CONFIG))
 
-publish: $(STAMP) ## Copy the records of a profile from runs/ to results/, for review
+publish: $(STAMP) ## Copy the complete networks of a profile from runs/ to results/, for review
 	$(BIN)/ltq publish --profile $(PROFILE)
 
 lint: $(STAMP) ## Style and types
@@ -52,10 +56,10 @@ lint: $(STAMP) ## Style and types
 baselines: $(STAMP) ## Execute the notebooks that nbval compares again (after a change of their pages)
 	for page in live factor; do \
 	  $(BIN)/jupytext --quiet --to ipynb --output - book/$$page.md | $(BIN)/papermill --no-progress-bar \
-	    --kernel python3 --cwd book $$([ $$page = factor ] && echo -p profile smoke -p imbalance_factor 0.1) \
-	    - tests/notebooks/$$page.ipynb; done
+	    --kernel python3 --cwd book - tests/notebooks/$$page.ipynb \
+	    $$([ $$page = live ] || echo -p source digits -p profile smoke -p imbalance_factor 0.1); done
 
-clean: ## Remove what was built; records, data and .venv stay
+clean: ## Remove what was built; results, runs, data and .venv stay
 	rm -rf _build book/executed .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find ltqlib tests book -name __pycache__ -prune -exec rm -rf {} +
 
