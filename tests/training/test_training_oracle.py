@@ -59,6 +59,26 @@ def test_logit_adjustment_is_the_first_editions(balanced):
     torch.testing.assert_close(found, old.detach())
 
 
+def test_a_training_that_the_first_edition_began_goes_on(tmp_path, monkeypatch):
+    changes = {"imbalance_factor": 0.1, "width": 1 / 32, "epochs": 3}
+    path, dataset = tmp_path / "train-state.safetensors", old_data.load("digits")
+    expected, _ = old_training.train(old_profile("smoke", **changes), dataset, CPU)
+    whole = old_data.Batches.epoch
+
+    def power_cut(self, epoch):
+        if epoch == 2:
+            raise RuntimeError("power cut")
+        return whole(self, epoch)
+
+    monkeypatch.setattr(old_data.Batches, "epoch", power_cut)
+    with pytest.raises(RuntimeError, match="power cut"):
+        old_training.train(old_profile("smoke", **changes), dataset, CPU, path)
+    data = load_data("digits", 0.1)
+    network, result = train_network(from_profile("smoke", **changes), data, CPU, path)
+    _assert_same(network.state_dict(), expected.state_dict())
+    assert len(result["history"]) == 3
+
+
 def _assert_same(found, expected):
     assert found.keys() == expected.keys()
     for name in found:

@@ -1,0 +1,160 @@
+"""The command that trains many networks on one card, rehearsed on the CPU."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ltqlib.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+TINY = {"profile": "smoke", "imbalance_factor": 0.1, "width": 1 / 32, "epochs": 2}
+HOW = {"classifiers": ["baseline"], "methods": ["w-tensor"], "bits": [32, 4], "weights": False}
+
+
+@pytest.fixture(scope="module")
+def gpu():
+    """The script as a module."""
+    spec = importlib.util.spec_from_file_location("gpu", ROOT / "benchmarks" / "gpu.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def plan(home):
+    """A plan file with two networks."""
+    path = home / "plan.yml"
+    path.write_text(json.dumps([{**TINY, "seeds": [0, 1]}]))  # JSON is YAML
+    return path
+
+
+@pytest.fixture
+def one(gpu, plan):
+    """The only network of a plan, and the marker of its end."""
+    entry = gpu.entries(str(plan))[0]
+    return entry, gpu.marker(entry, HOW)
+
+
+def command(*arguments):
+    """(exit code, output) of the command in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.gpu", *map(str, arguments)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_every_plan_is_made_of_different_networks(gpu):
+    digests = [
+        gpu.config_of(entry).digest()
+        for name in gpu.PLANS
+        for entry in gpu.entries(name)
+        if entry != {**gpu.RARE, "seed": 0}
+    ]
+    assert len(digests) == len(set(digests))
+    assert len(gpu.entries("main,length")) == len(gpu.entries("main")) + len(gpu.entries("length"))
+
+
+def test_the_main_plan_is_the_full_width_and_resnet32(gpu):
+    configs = [gpu.config_of(entry) for entry in gpu.entries("main")]
+    assert {(c.arch, c.width) for c in configs} == {("vgg16", 1.0), ("resnet32", 1.0)}
+    seeds = [c.seed for c in configs if c.imbalance_factor == 0.02]
+    assert sorted(seeds) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "no name"),
+        ("profile: paper", "no list"),
+        ("[1, 2]", "no list"),
+        ("[{profile: [}", "no YAML"),
+        ("[{profile: huge}]", "profile 'huge' is unknown"),
+        ("[{profile: paper, widht: 1}]", "unknown configuration key 'widht'"),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused(gpu, home, content, words):
+    path = home / "plan.yml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=words):
+        [gpu.config_of(entry) for entry in gpu.entries(str(path))]
+
+
+def test_what_is_packed_are_records_in_parts_that_are_small_enough(gpu, one):
+    entry, mark = one
+    mark.parent.mkdir(parents=True)
+    sizes = {f"outcomes-{number}.nc": 400_000 for number in range(7)}
+    for name, size in {**sizes, "network.json": 10, "model.safetensors": 10, "gpu.log": 10}.items():
+        (mark.parent / name).write_bytes(bytes(size))
+    target = mark.parent / "records"
+    assert gpu.pack([entry], HOW, target, 1.0) == []  # nothing is done
+    mark.touch()
+    names = []
+    for path in gpu.pack([entry], HOW, target, 1.0):
+        assert path.stat().st_size <= 2**20
+        with tarfile.open(path) as archive:
+            names += archive.getnames()
+    folder = mark.parent.name
+    assert sorted(names) == sorted(f"{folder}/{name}" for name in [*sizes, "network.json"])
+
+
+def test_no_time_means_nothing_done_and_more_to_do(plan):
+    code, output = command("--plan", plan, "--minutes", 0)
+    assert code == 3
+    assert "0 of 2 networks are done" in output
+
+
+def test_a_bad_plan_is_one_line(home):
+    code, output = command("--plan", home / "none.yml")
+    assert code == 2
+    assert len(output.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_plan_is_stopped_goes_on_and_leaves_records_alone(gpu, plan, one, monkeypatch):
+    from ltqlib.data import load_data
+    from ltqlib.experiment import evaluate, train
+
+    _, mark = one
+    arguments = ["--plan", plan, "--no-weights", "--processes", 2, "--device", "cpu"]
+    arguments += ["--classifiers", "baseline", "--methods", "w-tensor", "--bits", 32, 4]
+    code, output = command(*arguments, "--minutes", 0.02)
+    assert code == 3
+    code, output = command(*arguments, "--minutes", 8, "--pack", plan.with_name("records"))
+    assert code == 0, output
+    assert "2 of 2 networks are done" in output
+    assert not list(mark.parent.glob("*.safetensors"))
+    assert command(*arguments, "--minutes", 0)[0] == 0  # known to be done
+    with tarfile.open(plan.with_name("records.0.tar")) as archive:
+        elsewhere = plan.parent / "elsewhere"
+        archive.extractall(elsewhere / "runs", filter="data")
+    data = load_data("digits", 0.1)
+    recipe = {"width": 1 / 32, "epochs": 2}
+
+    def outcomes(home, seeds):
+        monkeypatch.setenv("LTQ_HOME", str(home))
+        return evaluate(train(data, profile="smoke", seeds=seeds, **recipe), bits=[32, 4])
+
+    read = outcomes(elsewhere, [0, 1])  # without weights: nothing is computed
+    trained = outcomes(plan.parent / "fresh", [0])
+    assert np.array_equal(read["predicted"].sel(seed=0), trained["predicted"].sel(seed=0))
+
+
+@pytest.mark.slow
+def test_a_network_that_fails_is_named_and_the_others_go_on(home):
+    plan = home / "plan.yml"
+    plan.write_text(json.dumps([{**TINY, "ema": 0.9, "swa": 0.5}, TINY]))
+    arguments = ["--classifiers", "baseline", "--methods", "w-tensor", "--bits", 32]
+    code, output = command("--plan", plan, "--device", "cpu", "--minutes", 8, *arguments)
+    assert code == 1
+    assert "FAILED" in output
+    assert "1 of 2 networks are done" in output
+    logs = [path.read_text() for path in home.glob("runs/*/gpu.log")]
+    assert any("ema and swa" in log for log in logs)
