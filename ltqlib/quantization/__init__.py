@@ -2,7 +2,7 @@
 
 from ltqlib.quantization.grids import QParams, choose_qparams, dequantize, fake_quantize
 from ltqlib.quantization.methods import LocalMethod, Method, get, names, register
-from ltqlib.quantization.ptq import quantize
+from ltqlib.quantization.ptq import quantize, variants
 from ltqlib.quantization.quantized import Quantized
 from ltqlib.quantization.types import BitConfig, Bits, QTensor, Variant, widths_of
 
@@ -22,5 +22,6 @@ __all__ = [
     "names",
     "quantize",
     "register",
+    "variants",
     "widths_of",
 ]

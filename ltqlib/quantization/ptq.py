@@ -1,15 +1,15 @@
 """``quantize``: from any torch classifier to a quantized model in one call."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from ltqlib.errors import InputError
 from ltqlib.models.graph import Graph
-from ltqlib.quantization.methods import Method, get
+from ltqlib.quantization.methods import LocalMethod, Method, get
 from ltqlib.quantization.quantized import Quantized
-from ltqlib.quantization.types import widths_of
+from ltqlib.quantization.types import Variant, widths_of
 
 
 def quantize(
@@ -51,3 +51,34 @@ def quantize(
     else:
         graph = Graph.trace(module, example)
     return chosen.quantize(graph, widths_of(bits, graph.layers), calibration)
+
+
+def variants(
+    graph: Graph,
+    bits: Iterable[int],
+    method: str | Method = "w-tensor",
+    calibration: Any = None,
+    layers: Iterable[str] | None = None,
+) -> dict[str, dict[int, Variant]]:
+    """Layers in quantized form at several widths, ``{layer: {bits: variant}}``.
+
+    Args:
+        graph: the float model.
+        bits: widths, each 2..8.
+        method: name of a local method, or one.
+        calibration: images for methods that need them, as ``Graph.sample_inputs`` takes them.
+        layers: names of layers; left out, all.
+
+    Raises:
+        InputError: a method that is not local, an unknown layer, bits outside 2..8, no calibration
+            images where the method needs them.
+    """
+    chosen = get(method)
+    if not isinstance(chosen, LocalMethod):
+        raise InputError(
+            f"method {chosen.name!r} is not local: a layer has no form of its own at some bits"
+        )
+    names = [graph.layer(name).name for name in (graph.layers if layers is None else layers)]
+    samples = chosen.samples(graph, calibration)
+    bits = list(dict.fromkeys(bits))
+    return {n: {b: chosen.variant(graph, n, b, samples.get(n)) for b in bits} for n in names}

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from ltqlib.quantization.grids import QParams, fake_quantize
+from ltqlib.quantization.sites import behind_sites, bias_of, channel_dim
 from ltqlib.quantization.types import BitConfig, Bits, Variant
 
 if TYPE_CHECKING:
@@ -70,12 +71,16 @@ class Quantized(nn.Module):
         super().__init__()
         self.variants, self.biases = dict(variants), dict(biases or {})
         self.layers, self.method = list(graph.layers), method
-        weights = {n: v.weight.dequantize() for n, v in variants.items() if v.weight is not None}
+        weights = {
+            name: variant.weight.dequantize().to(graph.weight(name))
+            for name, variant in variants.items()
+            if variant.weight is not None
+        }
         inputs = {n: FakeQuantize(v.input) for n, v in variants.items() if v.input is not None}
         shifts = {site: Shift(b, channel_dim(graph, site)) for site, b in self.biases.items()}
         self.model = behind_sites(graph.module(weights, inputs), shifts)
         self.inputs = nn.ModuleList(inputs.values())  # so that `to` moves their grids
-        new = [site for site in shifts if not has_bias(graph.node(site))]
+        new = [site for site in shifts if bias_of(graph, graph.node(site)) is None]
         self._new_biases = sum(self.biases[site].numel() for site in new)
         self.eval()
 
@@ -113,27 +118,3 @@ class Quantized(nn.Module):
         widths = {bits.weight_bits for bits in self.bit_config.values()} - {None}
         which = ", ".join(str(bits) for bits in sorted(widths)) or "no"  # type: ignore[type-var]
         return f"method={self.method!r}, weight_bits={which}, {self.model_size:,} bytes"
-
-
-def behind_sites(module: fx.GraphModule, after: Mapping[str, nn.Module]) -> fx.GraphModule:
-    """The module, changed in place: what a site of a layer returns goes through ``after[site]``."""
-    nodes = {node.name: node for node in module.graph.nodes}
-    for number, (site, change) in enumerate(after.items()):
-        module.add_submodule(f"outputs_{number}", change)
-        users = list(nodes[site].users)
-        with module.graph.inserting_after(nodes[site]):
-            changed = module.graph.call_module(f"outputs_{number}", (nodes[site],))
-        for user in users:
-            user.replace_input_with(nodes[site], changed)
-    module.recompile()
-    return module
-
-
-def channel_dim(graph: "Graph", site: str) -> int:
-    """The dimension of a site's output that the layer's output channels run along."""
-    return -1 if graph.layers[graph.sites[site]].kind == "linear" else 1
-
-
-def has_bias(site: fx.Node) -> bool:
-    """Whether a site of a layer has a bias."""
-    return len(site.args) > 2 and site.args[2] is not None

@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from ltqlib.errors import InputError
 from ltqlib.quantization.methods import register
 from ltqlib.quantization.methods.round_to_nearest import RoundToNearest
-from ltqlib.quantization.quantized import Quantized, behind_sites, channel_dim
+from ltqlib.quantization.quantized import Quantized
+from ltqlib.quantization.sites import behind_sites, channel_dim
 from ltqlib.quantization.types import widths_of
 
 if TYPE_CHECKING:
@@ -70,8 +71,7 @@ class BiasCorrection:
         pixels = graph.pixels(calibration)
         behind_sites(graph.module(), wanted)(pixels)
         fixed = {site: ChannelMean(channel_dim(graph, site), wanted[site].mean) for site in sites}
-        weights = {name: v.weight.dequantize() for name, v in variants.items() if v.weight}
-        behind_sites(graph.module(weights), fixed)(pixels)
+        behind_sites(Quantized(graph, variants).model, fixed)(pixels)
         return Quantized(graph, variants, self.name, {s: m.shift for s, m in fixed.items()})
 
 

@@ -24,10 +24,11 @@ import torch
 from torch import Tensor, fx
 
 from ltqlib.errors import InputError
-from ltqlib.models.layers import PRODUCTS, argument, as_held
+from ltqlib.models.layers import argument
 from ltqlib.quantization.grids import QParams, dequantize, quantize
 from ltqlib.quantization.methods import LocalMethod, register
 from ltqlib.quantization.methods.round_to_nearest import RoundToNearest
+from ltqlib.quantization.sites import apply_site
 from ltqlib.quantization.types import QTensor, Variant
 
 if TYPE_CHECKING:
@@ -102,12 +103,10 @@ def second_moment(site: fx.Node, x: Tensor, shape: tuple[int, ...]) -> Tensor:
     Returns:
         (groups, K, K), K the number of values in an output channel's weight.
     """
-    target: Any = site.target
     groups, inputs = argument(site, "groups") or 1, math.prod(shape[1:])
     weight = torch.eye(inputs, device=x.device).reshape(inputs, *shape[1:])
     weight = weight.repeat(groups, *[1] * (len(shape) - 1)).requires_grad_()
-    rest = () if target in PRODUCTS else (None, *site.args[3:])
-    patches = target(x, as_held(site, weight), *rest)
+    patches = apply_site(site, x, weight)
     (moment,) = torch.autograd.grad(patches.square().sum() / 2, weight)
     return moment.reshape(groups, inputs, inputs)
 
