@@ -19,8 +19,6 @@ from ltqlib.models.networks import Network, layer_names
 from ltqlib.models.probe import Value, probe, probe_images
 from ltqlib.models.trace import Traced, trace
 
-AGREE = 1e-3  # of the largest logit: how far the graph may be from its module
-
 
 class Graph:
     """A torch classifier in eval mode as a graph with named quantizable layers.
@@ -89,7 +87,7 @@ class Graph:
         for part, mode in was_training.items():
             part.training = mode
         distance = float((self.logits(images) - expected).abs().max())
-        if not distance <= AGREE * float(expected.abs().max().clamp(min=1e-6)):
+        if not distance <= self.values[self.output].bound:
             raise InputError(
                 f"the graph of {type(module).__name__} is off by {distance:.3g} in the logits: the "
                 f"model computes something else for other images, or depends on chance"

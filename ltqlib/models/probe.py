@@ -6,7 +6,6 @@ axis for which picking them out of the first run gives the other two. A value fo
 such axis depends on several images at once, or on chance.
 """
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,9 @@ from ltqlib.models.layers import module_of, sites
 from ltqlib.models.trace import Traced
 
 IMAGES, PICKS = 5, ([3, 1], [2])
-CLOSE = 1e-3  # of the largest magnitude: rounding differs with the batch
+# Rounding differs with the batch. Two values agree if they are closer than CLOSE of the largest
+# result, or than ROUNDING of the largest operand, of which little may be left in the result.
+CLOSE, ROUNDING = 1e-3, 1e-5
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Value:
     rows: Rows | None  # None: the same for all images
     size: int  # values that an image has in it
     dtype: torch.dtype
+    bound: float = 0.0  # up to which results differ by rounding alone
     mixed: bool = False  # depends on several images at once
 
 
@@ -65,9 +67,11 @@ def probe(traced: Traced, example: Tensor) -> dict[fx.Node, Value]:
     """
     images = probe_images(example)
     found: dict[fx.Node, Value] = {}
-    for node, results in _together(traced, [images, *(images[pick] for pick in PICKS)]):
+    for node, operands, results in _together(traced, [images, *(images[p] for p in PICKS)]):
         if all(isinstance(result, Tensor) for result in results):
-            found[node] = locate(*results)
+            bound = max(CLOSE * _largest(results), ROUNDING * _largest(operands))
+            whole, two, one = results
+            found[node] = locate(whole, two, one, bound)
     for node in {n for live in live_at(traced) for n in live if n in found}:
         if found[node].mixed:
             where = f" in {module_of(node)}" if module_of(node) else ""
@@ -106,8 +110,11 @@ def _is_tensor(node: fx.Node) -> bool:
     return isinstance(node.meta.get("val"), Tensor)
 
 
-def _together(traced: Traced, batches: list[Tensor]) -> Iterator[tuple[fx.Node, list[Any]]]:
-    """Every node with its results for several batches; what is not read again is freed."""
+Run = tuple[fx.Node, list[Any], list[Any]]
+
+
+def _together(traced: Traced, batches: list[Tensor]) -> Iterator[Run]:
+    """Every node, what it reads and its results for several batches; the rest is freed."""
     runs: list[dict[fx.Node, Any]] = [{} for _ in batches]
     left = {node: len(node.users) for node in traced.graph.nodes}
     for node in traced.graph.nodes:
@@ -116,7 +123,7 @@ def _together(traced: Traced, batches: list[Tensor]) -> Iterator[tuple[fx.Node, 
         for run, batch in zip(runs, batches, strict=True):
             run[node] = _result(traced, node, run, batch)
         if node.op != "get_attr":
-            yield node, [run[node] for run in runs]
+            yield node, [runs[0][n] for n in node.all_input_nodes], [run[node] for run in runs]
         for source in node.all_input_nodes:
             left[source] -= 1
             if not left[source]:
@@ -139,8 +146,11 @@ def _result(traced: Traced, node: fx.Node, run: dict[fx.Node, Any], batch: Tenso
         ) from error
 
 
-def locate(whole: Tensor, two: Tensor, one: Tensor) -> Value:
-    """Where five images lie in ``whole``, given what two and one of them give alone."""
+def locate(whole: Tensor, two: Tensor, one: Tensor, bound: float = 0.0) -> Value:
+    """Where five images lie in ``whole``, given what two and one of them give alone.
+
+    Two values are the same if they differ by ``bound`` at most.
+    """
     axes = [d for d in range(whole.ndim) if not whole.shape[d] == two.shape[d] == one.shape[d]]
     candidates: list[Rows | None] = [] if axes else [None]
     if len(axes) == 1:
@@ -149,16 +159,21 @@ def locate(whole: Tensor, two: Tensor, one: Tensor) -> Value:
         candidates = [Rows(axes[0], outer, each // outer) for outer in outers]
     for rows in candidates:
         parts = [whole if rows is None else rows.pick(whole, pick) for pick in PICKS]
-        if all(itertools.starmap(_same, zip(parts, (two, one), strict=True))):
+        if all(_same(part, other, bound) for part, other in zip(parts, (two, one), strict=True)):
             size = whole.numel() // IMAGES if rows else whole.numel()
-            return Value(rows, size, whole.dtype)
-    return Value(None, whole.numel() // IMAGES, whole.dtype, mixed=True)
+            return Value(rows, size, whole.dtype, bound)
+    return Value(None, whole.numel() // IMAGES, whole.dtype, bound, mixed=True)
 
 
-def _same(first: Tensor, second: Tensor) -> bool:
+def _same(first: Tensor, second: Tensor, bound: float) -> bool:
     if first.shape != second.shape:
         return False
     if not first.is_floating_point():
         return torch.equal(first, second)
-    bound = CLOSE * float(second.nan_to_num(0, 0, 0).abs().max()) if second.numel() else 0.0
-    return torch.allclose(first, second, rtol=0, atol=max(bound, 1e-30), equal_nan=True)
+    return torch.allclose(first, second, rtol=0, atol=bound, equal_nan=True)
+
+
+def _largest(values: list[Any]) -> float:
+    """The largest magnitude in some tensors."""
+    tensors = [v for v in values if isinstance(v, Tensor) and v.is_floating_point() and v.numel()]
+    return max((float(v.detach().nan_to_num(0, 0, 0).abs().max()) for v in tensors), default=0.0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from plain_way import ready
+from plain_way import pictures, ready
 
 from ltqlib.config import from_profile
 from ltqlib.models import Graph, build, graph_of
@@ -11,10 +11,8 @@ from ltqlib.models import Graph, build, graph_of
 
 @pytest.fixture(scope="session")
 def images() -> np.ndarray:
-    """uint8 (60, 32, 32, 3): blocks of colour and noise."""
-    generator = np.random.default_rng(0)
-    blocks = generator.integers(0, 200, (60, 4, 4, 3)).repeat(8, 1).repeat(8, 2)
-    return (blocks + generator.integers(0, 56, (60, 32, 32, 3))).astype(np.uint8)
+    """uint8 (60, 32, 32, 3)."""
+    return pictures(60, 32)
 
 
 @pytest.fixture(scope="session")

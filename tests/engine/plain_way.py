@@ -16,13 +16,15 @@ FLOAT = 32
 def ready(module: nn.Module, images: Tensor) -> nn.Module:
     """In eval mode, BatchNorms with statistics of their own, and no class that wins everywhere."""
     generator = torch.Generator().manual_seed(0)
-    for part in module.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is not None:
-            part.running_mean.normal_(0, 0.1, generator=generator)
-            part.running_var.uniform_(0.5, 2, generator=generator)
-            if part.affine:
-                part.weight.data.uniform_(0.5, 1.5, generator=generator)
-                part.bias.data.normal_(0, 0.1, generator=generator)
+    norms = [p for p in module.modules() if isinstance(p, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.momentum = 1.0  # the statistics of one batch, so that signals neither die nor grow
+        if norm.affine:
+            norm.weight.data.uniform_(0.5, 1.5, generator=generator)
+            norm.bias.data.normal_(0, 0.1, generator=generator)
+    if norms:
+        with torch.no_grad():
+            module.train()(images)
     module.eval()
     heads = [part for part in module.modules() if isinstance(part, nn.Linear)]
     if heads and heads[-1].bias is not None and heads[-1].weight.numel():
@@ -79,15 +81,24 @@ def plain(
     def rounding(grid) -> Callable[[Tensor], Tensor]:
         return lambda x: fake_quantize(x, grid)
 
-    logits = []
+    logits, module, pixels = [], graph.module(), graph.pixels(images)
     for row in rows.tolist():
         named = zip(graph.layers, row, strict=True)
         chosen = {n: variants[n][b] for n, b in named if b not in (0, FLOAT)}
         weights = {n: v.weight.dequantize() for n, v in chosen.items() if v.weight is not None}
         inputs = {n: rounding(v.input) for n, v in chosen.items() if v.input is not None}
+        held = {graph.layers[n].attribute: graph.held(n, w) for n, w in weights.items()}
+        changed = graph.module(inputs=inputs) if inputs else module
         with torch.no_grad():
-            logits.append(graph.module(weights, inputs)(graph.pixels(images)))
+            logits.append(torch.func.functional_call(changed, held, (pixels,)))
     return torch.stack(logits).numpy()
+
+
+def pictures(count: int, side: int) -> np.ndarray:
+    """uint8 (count, side, side, 3): blocks of colour and noise, so that no two look alike."""
+    generator = np.random.default_rng(0)
+    blocks = generator.integers(0, 200, (count, 4, 4, 3)).repeat(side // 4, 1).repeat(side // 4, 2)
+    return (blocks + generator.integers(0, 56, (count, side, side, 3))).astype(np.uint8)
 
 
 def all_logits(logits: Tensor) -> dict[str, Tensor]:

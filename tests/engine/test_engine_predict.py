@@ -175,7 +175,7 @@ def test_whole_keeps_what_the_head_tail_curve_needs(graphs, images, precision):
     margin = logits[..., tail].max(-1) - logits[..., head].max(-1)
     np.testing.assert_array_equal(found["margin"] > 0, margin > 0)
     assert found["margin"].dtype == np.float32
-    rounding = 1e-4 if precision == "float32" else 0.1 * margin.std()
+    rounding = 1e-4 if precision == "float32" else 0.3 * margin.std()
     np.testing.assert_allclose(found["margin"], margin, rtol=0, atol=rounding)
 
 
