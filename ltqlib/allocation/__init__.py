@@ -7,7 +7,7 @@
 layers (:func:`pair_losses`) if wanted. No torch here.
 """
 
-from ltqlib.allocation.choosing import allocate, pareto_front, random_widths
+from ltqlib.allocation.choosing import allocate, random_widths
 from ltqlib.allocation.costs import Limit, average_weight_bits, bops, model_size
 from ltqlib.allocation.curve import curve_losses
 from ltqlib.allocation.losses import (
@@ -20,7 +20,7 @@ from ltqlib.allocation.losses import (
 )
 from ltqlib.allocation.objective import Objective, cvar
 from ltqlib.allocation.pairs import interactions, pair_losses, pair_widths
-from ltqlib.allocation.pareto import front
+from ltqlib.allocation.pareto import pareto_front
 from ltqlib.allocation.ranking import greedy, rank, split
 from ltqlib.allocation.solver import Allocation, smallest_cost, solve
 from ltqlib.allocation.widths import Widths
@@ -38,7 +38,6 @@ __all__ = [
     "class_losses",
     "curve_losses",
     "cvar",
-    "front",
     "greedy",
     "groups_of",
     "interactions",

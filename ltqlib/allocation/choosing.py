@@ -1,21 +1,18 @@
 """The public entry: from the losses of single layers to a bit-width for each layer."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from ltqlib.allocation.costs import Bits, Limit
-from ltqlib.allocation.inputs import Alone, Minimize, check, limits_of, table_of
+from ltqlib.allocation.inputs import Alone, Minimize, check, each_table, limits_of, table_of
 from ltqlib.allocation.losses import predicted_losses
 from ltqlib.allocation.objective import Objective
-from ltqlib.allocation.pareto import front
 from ltqlib.allocation.ranking import greedy, rank, split
 from ltqlib.allocation.solver import solve
 from ltqlib.allocation.widths import Widths
-from ltqlib.errors import InputError
 
 
 def allocate(
@@ -78,14 +75,21 @@ def allocate(
     exact = {"max_class_loss": max_class_loss, "interactions": interactions}
     check(how, every, tied, [name for name, value in exact.items() if value is not None], losses)
     found = np.empty((*losses.shape[:-3], losses.sizes["layer"]), dtype=np.int64)
-    for place, at, table in _each(losses):
+    for place, at, table in each_table(losses):
         given = {name: _at(value, at) for name, value in exact.items()}
         found[place] = list(_one(how, table, every, objective, tied, given).values())
     return _widths(found, losses, objective, interactions)
 
 
 def random_widths(
-    alone: Alone, *args: Any, draws: int = 20, seed: int = 0, **options: Any
+    alone: Alone,
+    minimize: Minimize = "norm",
+    choices: Sequence[int] = (6, 4),
+    *,
+    draws: int = 20,
+    seed: int = 0,
+    costs: Any = None,
+    **options: Any,
 ) -> Widths:
     """The null of :func:`allocate`: the same allocation from losses whose layers are shuffled.
 
@@ -93,7 +97,7 @@ def random_widths(
     the sensitivity knows. With ``how="ranking"`` it is a ranking in random order.
 
     Args:
-        alone, args, options: as for :func:`allocate`, without interactions.
+        alone, minimize, choices, costs, options: as for :func:`allocate`, without interactions.
         draws: how many; every draw and every table of ``alone`` is shuffled on its own.
         seed: of the draws.
 
@@ -103,67 +107,12 @@ def random_widths(
     Raises:
         InputError: as :func:`allocate`.
     """
-    given = dict(zip(("minimize", "choices"), args, strict=False)) | options
-    minimize, choices = given.pop("minimize", "norm"), given.pop("choices", (6, 4))
-    losses, objective = table_of(alone, minimize, choices, given.pop("costs", None))
+    losses, objective = table_of(alone, minimize, choices, costs)
     generator = np.random.default_rng(seed)
     shuffled = losses.expand_dims(draw=draws).copy(deep=True)
-    for place, _, table in _each(shuffled):
+    for place, _, table in each_table(shuffled):
         shuffled.values[place] = table.values[:, generator.permutation(losses.sizes["layer"])]
-    widths = allocate(shuffled, objective, choices, **given)
-    return Widths.of(xr.DataArray(widths).drop_vars("predicted"))
-
-
-def pareto_front(
-    alone: Alone,
-    minimize: Minimize = "norm",
-    choices: Sequence[int] = (8, 6, 5, 4, 3, 2),
-    *,
-    cost: str | Limit = "mean_bits",
-    points: int = 100,
-    costs: Any = None,
-    act_bits: Bits = 8,
-    **options: Any,
-) -> pd.DataFrame:
-    """The best allocations at equally spaced limits of one cost: no other has less of both.
-
-    Args:
-        alone, minimize, choices, costs, act_bits: as for :func:`allocate`.
-        cost: ``mean_bits``, ``max_size``, ``max_bops`` or a :class:`~ltqlib.allocation.Limit`.
-        points: how many limits.
-        options: ``others`` (more limits), ``tied`` and ``max_class_loss``.
-
-    Returns:
-        a row an allocation, in order of its cost: the other dimensions of ``alone``, ``cost``,
-        ``predicted`` (the objective), and the bits of each layer.
-
-    Raises:
-        InputError, InfeasibleError: as :func:`allocate`.
-    """
-    losses, objective = table_of(alone, minimize, choices, costs)
-    if isinstance(cost, str):
-        if cost not in ("mean_bits", "max_size", "max_bops"):
-            raise InputError(f"cost {cost!r} is unknown: use mean_bits, max_size or max_bops")
-        sought = {"mean_bits": None, "max_size": None, "max_bops": None, cost: np.inf}
-        (cost,) = limits_of(losses, **sought, act_bits=act_bits)
-    rows = [
-        {**at, "cost": found.costs[cost.name], "predicted": found.objective, **found.widths}
-        for _, at, table in _each(losses)
-        for found in front(table, cost, objective, points, **options)
-    ]
-    return pd.DataFrame(rows)
-
-
-def _each(losses: xr.DataArray) -> Iterator[tuple[tuple[int, ...], dict[str, Any], xr.DataArray]]:
-    """Every table (class, layer, bits), with its place and the labels of its dimensions."""
-    rest = losses.dims[:-3]
-    for place in np.ndindex(losses.shape[:-3]):
-        table = losses.isel(dict(zip(rest, place, strict=True)))
-        labels = {
-            str(name): losses[name].values[k].item() if name in losses.coords else k
-            for name, k in zip(rest, place, strict=True)
-        }
-        yield place, labels, table
+    return Widths(allocate(shuffled, objective, choices, **options).drop_vars("predicted"))
 
 
 def _at(value: Any, at: Mapping[str, Any]) -> Any:

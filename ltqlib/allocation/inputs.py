@@ -1,8 +1,9 @@
 """What :func:`ltqlib.allocation.allocate` is given: as losses, an objective and limits."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from ltqlib.allocation.costs import Bits, Limit
@@ -116,3 +117,17 @@ def check(
             f"a ranking chooses between two widths, not {losses.sizes['bits']}: give two choices, "
             "or use greedy or exact"
         )
+
+
+def each_table(
+    losses: xr.DataArray,
+) -> Iterator[tuple[tuple[int, ...], dict[str, Any], xr.DataArray]]:
+    """Every table (class, layer, bits), with its place and the labels of its dimensions."""
+    rest = losses.dims[:-3]
+    for place in np.ndindex(losses.shape[:-3]):
+        table = losses.isel(dict(zip(rest, place, strict=True)))
+        labels = {
+            str(name): losses[name].values[k].item() if name in losses.coords else k
+            for name, k in zip(rest, place, strict=True)
+        }
+        yield place, labels, table

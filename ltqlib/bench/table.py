@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ltqlib.allocation import curve_losses
+from ltqlib.allocation import average_weight_bits, curve_losses
 from ltqlib.bench.configurations import FLOAT
 from ltqlib.errors import InputError
 from ltqlib.statistics import tail_at_equal_head
@@ -187,7 +187,7 @@ def group_mean(table: xr.Dataset, values: xr.DataArray, group: str) -> xr.DataAr
 
 def mean_bits(table: xr.Dataset) -> xr.DataArray:
     """Bits a weight, averaged over all weights, (configuration,)."""
-    return (table.widths * table.parameters).sum("layer") / table.parameters.sum()
+    return xr.DataArray(average_weight_bits(table.widths, table.parameters))
 
 
 def rows_of(

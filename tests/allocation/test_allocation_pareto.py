@@ -9,7 +9,7 @@ from allocation_tables import limit, predicted, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltqlib.allocation import InfeasibleError, Limit, Objective, front
+from ltqlib.allocation import InfeasibleError, Limit, Objective, pareto_front
 from ltqlib.errors import InputError
 
 OBJECTIVES = [Objective.mean(), Objective.worst(), Objective.cvar(0.5) + 0.1 * Objective.mean()]
@@ -26,6 +26,13 @@ def problems(draw):
     return losses, limit("size", names, bits, costs, np.inf), draw(st.sampled_from(OBJECTIVES))
 
 
+def points_of(losses, size, objective, points):
+    """(cost, objective) of the front."""
+    bits = losses.bits.values.tolist()
+    found = pareto_front(losses, objective, bits, cost=size, points=points)
+    return list(zip(found["cost"], found["predicted"], strict=True))
+
+
 def outcomes(losses, size, objective):
     """(cost, objective) of every allocation, sorted."""
     layers, bits = losses.layer.values.tolist(), losses.bits.values.tolist()
@@ -40,8 +47,7 @@ def outcomes(losses, size, objective):
 @given(problems())
 def test_the_front_is_monotone_and_nothing_dominates_it(problem):
     losses, size, objective = problem
-    found = front(losses, size, objective, points=9)
-    points = [(a.costs["size"], a.objective) for a in found]
+    points = points_of(losses, size, objective, points=9)
     assert 1 <= len(points) <= 9
     for (small, high), (large, low) in itertools.pairwise(points):
         assert small < large
@@ -62,8 +68,7 @@ def test_a_front_with_a_point_for_every_cost_is_the_whole_front():
     for cost, value in outcomes(*problem):
         if not whole or value < whole[-1][1]:
             whole.append((cost, value))
-    found = front(*problem, points=16)
-    np.testing.assert_allclose([(a.costs["size"], a.objective) for a in found], whole, atol=1e-6)
+    np.testing.assert_allclose(points_of(*problem, points=16), whole, atol=1e-6)
 
 
 def test_the_front_keeps_the_other_limits():
@@ -72,13 +77,15 @@ def test_the_front_keeps_the_other_limits():
     losses = table(numbers.random((2, 3, 3)), names, bits)
     size = limit("size", names, bits, np.full((3, 1), 1.0) * bits, 24.0)
     other = limit("time", names, bits, numbers.random((3, 3)), 1.2)
-    found = front(losses, size, Objective.mean(), 20, others=[other], tied=[["L1", "L2"]])
+    more = {"others": [other], "tied": [["L1", "L2"]]}
+    found = pareto_front(losses, "norm", bits, cost=size, points=20, **more)
     assert len(found) > 1
-    assert all(a.costs["time"] <= 1.2 and a.widths["L1"] == a.widths["L2"] for a in found)
+    assert (found["L1"] == found["L2"]).all()
+    assert all(other.cost(row) <= 1.2 for row in found[list(names)].to_dict("records"))
     with pytest.raises(InputError, match="front of 1 points"):
-        front(losses, size, Objective.mean(), 1)
+        pareto_front(losses, "norm", bits, cost=size, points=1)
     with pytest.raises(InfeasibleError, match="loss of any class to at least"):
-        front(losses, size, Objective.mean(), max_class_loss=-1)
+        pareto_front(losses, "norm", bits, cost=size, max_class_loss=-1)
 
 
 @pytest.mark.slow
@@ -90,6 +97,6 @@ def test_fifty_points_of_sixteen_layers_take_seconds():
     parameters = dict(zip(names, numbers.integers(1_000, 2_000_000, 16).tolist(), strict=True))
     average = Limit.average_weight_bits(parameters, bits, 8)
     started = time.process_time()  # not wall time: the machine may be busy
-    found = front(table(losses, names, bits), average, Objective.worst(), points=50)
+    found = pareto_front(table(losses, names, bits), "worst", bits, cost=average, points=50)
     assert time.process_time() - started < 15
     assert len(found) > 20
