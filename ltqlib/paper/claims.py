@@ -150,7 +150,7 @@ def _decoupled_lose_less(experiment: Experiment) -> Iterator[Difference]:
     lost = _lost(experiment)
     less = lost.sel(model="baseline") - lost.sel(model="crt")
     for bits in (6, 4):
-        name = f"tail loss of the baseline beyond that of cRT, {bits} bits"
+        name = f"tail loss, baseline beyond cRT, {bits} bits"
         yield _difference(name, less.sel(bits=bits), _tail(less))
 
 
@@ -190,7 +190,7 @@ def _ranks_differ(experiment: Experiment) -> Iterator[Difference]:
 
     alone = ltq.sensitivity(experiment.networks(SEVERE)["crt"], bits=[6, 4])
     found = ranks_differ(alone.right.sel(bits=4))[["value", "low", "high"]].to_numpy()[0]
-    name = "rank correlation within a driver minus between drivers"
+    name = "rank correlation, within less between drivers"
     yield Difference(name, *map(float, found), unit="Spearman")
 
 
