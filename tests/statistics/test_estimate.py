@@ -1,5 +1,8 @@
 """Estimates of labelled arrays: the same numbers as crossed_interval, and the table."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -168,3 +171,8 @@ def test_minus_signs_and_zero_are_printed_well(right):
 def test_bad_input_is_named(right, call, message):
     with pytest.raises(InputError, match=message):
         call(right)
+
+
+def test_statistics_are_light_to_import():
+    code = "import sys, ltqlib.statistics; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -267,7 +267,7 @@ CONSERVATIVE = {
 }
 
 
-def measured_coverage(setting: Setting, replications: int = 800) -> float:
+def measured_coverage(setting: Setting, replications: int = 500) -> float:
     """Share of the 95 % intervals that hold the truth."""
     generator, hits = np.random.default_rng(0), 0
     labels = np.repeat(np.arange(CLASSES), setting.images)
