@@ -12,7 +12,7 @@ above it alone (tests/test_architecture.py holds them to it)::
     training
     quantization
     engine
-    sensitivity
+    importance
     allocation
     bench
     experiment
