@@ -82,14 +82,21 @@ def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
 
 
 def load_heads(tensors: Mapping[str, Tensor]) -> dict[str, Head]:
-    """Heads from flat tensors named ``method.weight`` and ``method.bias``."""
-    names = sorted({key.split(".")[0] for key in tensors})
-    return {n: {part: tensors[f"{n}.{part}"].float() for part in ("weight", "bias")} for n in names}
+    """Heads from flat tensors named ``method.weight``, ``method.bias``, and whatever else of the
+    network's state the second stage changed (shifted BatchNorm)."""
+    heads: dict[str, Head] = {}
+    for key, tensor in tensors.items():
+        name, _, part = key.partition(".")
+        heads.setdefault(name, {})[part] = tensor.float()
+    return heads
 
 
 def with_head(network: Network, head: Head) -> Network:
-    """A copy of ``network`` whose classifier has the weights of ``head``."""
+    """A copy of ``network`` whose classifier has the weights of ``head``; further parts of a head
+    replace those of the network's state that have their names."""
     changed = copy.deepcopy(network)
-    changed.classifier.weight.data.copy_(head["weight"])
-    changed.classifier.bias.data.copy_(head["bias"])
+    state = changed.state_dict()
+    for part, tensor in head.items():
+        state[part if "." in part else f"classifier.{part}"].copy_(tensor)
     return changed
+

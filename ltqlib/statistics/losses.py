@@ -3,7 +3,7 @@
 import xarray as xr
 
 from ltqlib.statistics.estimate import Estimates, estimate
-from ltqlib.statistics.operating import FLOAT, Reference, tail_at_equal_head
+from ltqlib.statistics.operating import FLOAT, Reference, selected, tail_at_equal_head
 
 GROUP = "tail, equal head"
 
@@ -15,8 +15,8 @@ def lost_at_equal_head(
 
     Args:
         outcomes: of whole models, as :func:`ltqlib.evaluate` returns them.
-        reference: the float model: a selection such as ``{"bits": 32}`` or
-            ``{"configuration": "float"}``, at its best operating point.
+        reference: the float model, at its best operating point: a selection such as
+            ``{"bits": 32}`` or ``{"configuration": "float"}``, or outcomes on the same images.
         level: of the interval, which is over seeds and images and knows that the offsets are
             estimated; see :mod:`ltqlib.statistics.operating`.
 
@@ -26,8 +26,8 @@ def lost_at_equal_head(
     Raises:
         InputError: the reference or something that is known of the images is missing.
     """
-    terms = tail_at_equal_head(outcomes, reference)
-    lost = terms.sel(reference, drop=True) - terms
+    known = selected(outcomes, reference)
+    lost = tail_at_equal_head(known, known) - tail_at_equal_head(outcomes, known)
     table = estimate(lost, by="norm", level=level)  # the terms are made so that norm is the tail
     renamed = table.rename(index={"norm": GROUP}, level="group")
     renamed.attrs = table.attrs

@@ -20,7 +20,7 @@ def repair(
     *,
     match: Match = match_shares,
     images: int = 1000,
-    draws: int = 5,
+    draws: int = 20,
     counts: Sequence[int] | None = None,
     seed: int = 0,
 ) -> xr.DataArray:
@@ -37,7 +37,7 @@ def repair(
         match: (quantized, float) logits (N, C) -> offsets (C,), or a weight (C, C) and a bias (C,)
             applied to the logits, such as :func:`ltqlib.statistics.fit_last_layer`.
         images: N, how many unlabelled images.
-        draws: how often they are drawn.
+        draws: how often they are drawn; intervals do not know of the draw, which 20 make small.
         counts: (C,); where given, classes are drawn in proportion to them (a long-tailed mix). The
             draw looks at labels then; the repair never does.
         seed: of the draws.
