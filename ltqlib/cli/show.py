@@ -6,7 +6,6 @@ from typing import Any
 
 from ltqlib.config import PROFILES, RunConfig, from_dict
 from ltqlib.errors import InputError
-from ltqlib.evidence import store
 
 SHOWN = ("profile", "data", "arch", "width", "imbalance_factor", "class_order", "seed")
 
@@ -19,9 +18,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """List all networks by configuration and seed, or the files of one."""
+    from ltqlib.evidence import inventory  # and xarray, which takes a second
+
     if options.digest:
         return _show_one(options.digest, options.json)
-    rows = sorted((_row(digest) for digest in store.digests()), key=_order)
+    rows = sorted(inventory.networks(), key=_order)
     if options.json:
         print(json.dumps(rows))
         return 0
@@ -35,12 +36,6 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-def _row(digest: str) -> dict[str, Any]:
-    record = store.find_record(digest)
-    assert record is not None
-    return {"digest": digest, "config": record["config"], "files": _stored(digest)}
-
-
 def _order(row: dict[str, Any]) -> tuple[str, int]:
     """By configuration, the milder imbalance first, then by seed."""
     config = dict(row["config"])
@@ -52,83 +47,38 @@ def _order(row: dict[str, Any]) -> tuple[str, int]:
 def _heading(config: RunConfig) -> str:
     """What a configuration is, without its seed."""
     label = config.label().replace(f" seed {config.seed}", "")
-    usual = PROFILES.get(config.profile, {})
-    defaults = {name: getattr(RunConfig("smoke", "digits"), name) for name in config.public()}
+    usual = RunConfig("smoke", "digits").public() | PROFILES.get(config.profile, {})
     other = [
         f"{name} {value}"
         for name, value in config.public().items()
-        if name not in SHOWN and value != usual.get(name, defaults[name])
+        if name not in SHOWN and value != usual[name]
     ]
     return ", ".join([label, config.data, *other])
 
 
-def _stored(digest: str) -> dict[str, str]:
-    """``{file: "published" or "working"}``: the copy that is read."""
-    from ltqlib import paths
-
-    names = {
-        path.name for folder in (paths.runs, paths.results) for path in folder(digest).glob("*")
-    }
-    found = {}
-    for name in sorted(names):
-        if name in (store.NETWORK, store.STAGE2) or name.endswith(".nc"):
-            for path in store.places(digest, name)[:1]:
-                found[name] = "published" if paths.results() in path.parents else "working"
-    return found
-
-
 def _files(files: dict[str, str]) -> str:
     """What is stored, in words."""
-    place = "published" if files[store.NETWORK] == "published" else "working  "
-    stage2 = "two stages" if store.STAGE2 in files else "one stage "
+    place = f"{files['network.json']:9}"
+    stages = "two stages" if "stage2.json" in files else "one stage "
     count = sum(name.endswith(".nc") for name in files)
-    return f"{place}  {stage2}  {count} evaluation{'s' * (count != 1)}"
+    return f"{place}  {stages}  {count} evaluation{'s' * (count != 1)}"
 
 
 def _show_one(start: str, as_json: bool) -> int:
+    from ltqlib.evidence import inventory, store
+
     matches = [digest for digest in store.digests() if digest.startswith(start)]
     if len(matches) != 1:
         raise InputError(f"{start!r} names {len(matches)} networks: `ltq show` lists the digests")
-    told = _told(matches[0])
+    (digest,) = matches
+    files, network = inventory.origins(digest), store.find_record(digest)
+    assert network is not None
     if as_json:
-        print(json.dumps(told))
+        stage2 = store.find_record(digest, store.STAGE2)
+        print(json.dumps({"digest": digest, "network": network, "stage2": stage2, "files": files}))
         return 0
-    config = from_dict(told["network"]["config"])
-    print(f"{matches[0]}  {config.label()}")
-    for file in told["files"]:
+    print(f"{digest}  {_heading(from_dict(network['config']))}, seed {network['config']['seed']}")
+    for file in files:
         when = f"{file['seconds']:8.1f} s  {file['created']}  commit {str(file['commit'])[:10]}"
-        dirty = " (dirty)" if file["dirty"] in (True, "true") else ""
-        print(f"  {file['place']:9}  {when}{dirty}  {file['what']}")
-    print(json.dumps(config.public(), indent=1))
+        print(f"  {file['place']:9}  {when}{' (dirty)' * file['dirty']}  {file['what']}")
     return 0
-
-
-def _told(digest: str) -> dict[str, Any]:
-    """The records of a network, and where each of its files comes from."""
-    files = []
-    for name, place in _stored(digest).items():
-        if name.endswith(".nc"):
-            function, _, key = name.removesuffix(".nc").rpartition("-")
-            found = store.recall(digest, function, key)
-            assert found is not None
-            told, what = found.attrs, _described(found)
-        else:
-            record = store.find_record(digest, name)
-            assert record is not None
-            told, what = record["provenance"], "stage 1" if name == store.NETWORK else "stage 2"
-        origin = {key: told.get(key) for key in ("seconds", "created", "commit", "dirty")}
-        files.append({"file": name, "place": place, "what": what, **origin})
-    records = {
-        "network": store.find_record(digest),
-        "stage2": store.find_record(digest, store.STAGE2),
-    }
-    return {"digest": digest, **records, "files": files}
-
-
-def _described(found: Any) -> str:
-    """What was evaluated: function, classifier, method, images, number of configurations."""
-    words = [found.attrs.get(key, "") for key in ("function", "classifier", "method", "images")]
-    if "configuration" in found.sizes:
-        count = found.sizes["configuration"]
-        words.append(f"{count} configuration{'s' * (count != 1)}")
-    return ", ".join(str(word) for word in words if word)
