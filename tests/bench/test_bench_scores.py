@@ -195,6 +195,7 @@ def test_intervals_cover_where_configurations_of_a_cluster_are_alike() -> None:
     assert np.mean(held_alone) < 0.7
 
 
+@pytest.mark.slow
 def test_the_model_that_is_true_leads_and_is_as_good_as_the_truth() -> None:
     tables = {factor: made(number) for number, factor in enumerate((0.1, 0.02, 0.01))}
     board = Leaderboard(tables, draws=20)
