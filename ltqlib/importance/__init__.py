@@ -4,7 +4,8 @@ Every score is an ``xarray.DataArray`` (a ``Dataset`` where it has an error) wit
 dimensions class, layer and bits that it has: class by label, layers in the order of execution (or
 as chosen), bits as given. ``groups={name: labels}`` gives group in the place of class, each class
 of a group counting the same. All work on any :class:`~ltqlib.models.graph.Graph`; what needs layers
-in quantized form takes them from :func:`ltqlib.quantization.variants`.
+in quantized form takes them from :func:`ltqlib.quantization.variants`. :func:`measure` gives all
+scores at once.
 
 =====================  ==============================  ===========================================
 score                  needs                           more sensitive is
@@ -28,6 +29,7 @@ from ltqlib.importance.curvature import hessian_trace, top_eigenvalue
 from ltqlib.importance.gradients import fisher, fit, gradient_importance, taylor
 from ltqlib.importance.groups import image_shares
 from ltqlib.importance.learned import learned_importance
+from ltqlib.importance.measure import measure
 from ltqlib.importance.noise import output_sqnr, perturbation, sqnr, squared_noise
 from ltqlib.importance.outputs import (
     called_tail,
@@ -48,6 +50,7 @@ __all__ = [
     "learned_importance",
     "logit_gap",
     "loss_increase",
+    "measure",
     "one_layer_logits",
     "output_sqnr",
     "perturbation",
