@@ -28,21 +28,21 @@ class LongTail:
     difficulty; subsets of smaller imbalance factors are contained in those of larger ones.
     """
 
-    source: str  # as it was asked for: "cifar10", "digits" or "folder:PATH"
-    imbalance_factor: float | Literal["natural"]  # n_min / n_max, or the data's own counts
-    class_order: tuple[int, ...]  # class_order[rank] = class
-    counts: tuple[int, ...]  # training images by label
-    groups: Groups
-    full: Source = field(repr=False)  # what the long tail is cut from
+    source: str  #: as it was asked for (``cifar10``, ``digits``, ``folder:PATH``)
+    imbalance_factor: float | Literal["natural"]  #: n_min / n_max, or the data's own counts
+    class_order: tuple[int, ...]  #: class_order[rank] = class
+    counts: tuple[int, ...]  #: training images by label
+    groups: Groups  #: labels of each group of classes
+    full: Source = field(repr=False)  #: what the long tail is cut from
 
     @property
     def name(self) -> str:
-        """``cifar10``, ``digits`` or the folder's name: for people."""
+        """``cifar10``, ``digits`` or the folder's name, for people."""
         return self.full.name
 
     @property
     def identity(self) -> str:
-        """What goes into a configuration: ``cifar10``, ``digits``, ``folder:<fingerprint>``."""
+        """What goes into a configuration, such as ``cifar10`` or ``folder:<fingerprint>``."""
         return self.full.identity
 
     @property

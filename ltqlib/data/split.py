@@ -18,20 +18,16 @@ from ltqlib.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images to judge models on; what is known of them is there before an image is read.
+    """Images to judge models on; what is known of them is there before an image is read."""
 
-    ``sizes`` are the images of each class in this split, ``counts`` the training images of each
-    class (empty where they are not known), ``groups`` the labels of each group of classes.
-    """
-
-    name: str  # "test", or the reader's word
-    identity: str  # what it contains, such as "cifar10/test" or "images:<fingerprint>/judge"
-    classes: tuple[str, ...]
-    sizes: tuple[int, ...]
-    counts: tuple[int, ...]
-    groups: Groups
+    name: str  #: "test", or the reader's word
+    identity: str  #: what it contains (``cifar10/test``, ``images:<fingerprint>/judge``)
+    classes: tuple[str, ...]  #: names by label
+    sizes: tuple[int, ...]  #: images of each class in this split
+    counts: tuple[int, ...]  #: training images of each class; empty where they are not known
+    groups: Groups  #: labels of each group of classes
     read: Callable[[], tuple[Images, Labels]] = field(repr=False)
-    half: str | None = None  # None, "choose" or "judge"
+    half: str | None = None  #: None, "choose" or "judge"
     note: str = ""
 
     @classmethod
