@@ -4,7 +4,7 @@ Nothing here imports torch unless something has to be trained or loaded.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from ltqlib.evidence.provenance import Stopwatch
 from ltqlib.evidence.records import Record
 
 if TYPE_CHECKING:
-    from ltqlib.models import Graph, Network
+    from ltqlib.models import Graph, Head, Network
 
 CLASSIFIERS = ("baseline", "crt", "lws", "ncm", "logit-adjusted", "tau-norm")
 LEARNED = ("crt", "lws", "ncm")  # kept as weights; the others follow from the baseline's
@@ -260,7 +260,7 @@ def _load_backbone(trained: Trained, device: str) -> "Network":
     return network.to(find_device(device)).eval()
 
 
-def _head(trained: Trained, network: "Network") -> Mapping[str, Any]:
+def _head(trained: Trained, network: "Network") -> "Head":
     """The weights of a classifier other than the baseline's."""
     from ltqlib import models
     from ltqlib.training import heads

@@ -99,4 +99,3 @@ def with_head(network: Network, head: Head) -> Network:
     for part, tensor in head.items():
         state[part if "." in part else f"classifier.{part}"].copy_(tensor)
     return changed
-

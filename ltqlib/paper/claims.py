@@ -12,8 +12,6 @@ The rule was fixed before any network was trained:
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import pandas as pd
 import xarray as xr
 import yaml
 
@@ -95,7 +93,8 @@ def decide(tests: Sequence[Difference]) -> str:
 def _difference(name: str, values: xr.DataArray, by: object, plus: float = 0.0) -> Difference:
     """The one estimate of ``values``; ``plus`` is added to it and to its interval."""
     (row,) = ltq.estimate(values, by=by)[["value", "low", "high"]].to_numpy()
-    return Difference(name, *(float(x) + plus for x in row))
+    value, low, high = (float(x) + plus for x in row)
+    return Difference(name, value, low, high)
 
 
 def _tail(values: xr.DataArray) -> dict[str, list[int]]:
@@ -189,9 +188,9 @@ def _ranks_differ(experiment: Experiment) -> Iterator[Difference]:
     from ltqlib.statistics.ranks import ranks_differ
 
     alone = ltq.sensitivity(experiment.networks(SEVERE)["crt"], bits=[6, 4])
-    found = ranks_differ(alone.right.sel(bits=4))[["value", "low", "high"]].to_numpy()[0]
+    value, low, high = ranks_differ(alone.right.sel(bits=4))[["value", "low", "high"]].to_numpy()[0]
     name = "rank correlation, within less between drivers"
-    yield Difference(name, *map(float, found), unit="Spearman")
+    yield Difference(name, float(value), float(low), float(high), unit="Spearman")
 
 
 CLAIMS = (
@@ -298,15 +297,3 @@ def disagreements(results: Sequence[Result]) -> list[str]:
         for r in results
         if before.get(r.claim.key) != r.verdict
     ]
-
-
-def ledger(results: Sequence[Result]) -> pd.DataFrame:
-    """One row a test: claim, section, what was measured, value, interval, verdict."""
-    rows = []
-    for result in results:
-        claim = result.claim
-        for test in result.tests or (Difference("no network yet", np.nan, np.nan, np.nan),):
-            interval = (test.value, test.low, test.high, test.unit)
-            rows.append((claim.key, claim.section, test.name, *interval, result.verdict))
-    columns = ["claim", "section", "measured", "value", "low", "high", "unit", "verdict"]
-    return pd.DataFrame(rows, columns=columns)

@@ -17,7 +17,7 @@ NAMES = {"norm": "all classes", "head": "head", "tail": "tail"}
 def with_interval(axes: Axes, places: Any, rows: pd.DataFrame, group: str, **looks: Any) -> None:
     """Estimates of a group over ``places``, each with its interval; NaN leaves a gap."""
     values, error = rows["value"].to_numpy(), reach(rows)
-    usual = {
+    usual: dict[str, Any] = {
         "color": COLORS.get(group, INK),
         "marker": MARKERS.get(group, "o"),
         "label": NAMES.get(group, group),
@@ -44,3 +44,15 @@ def legend(axes: Axes) -> None:
         handles.append(axes.plot([], [], "o", mfc="none", mec=INK)[0])
         labels.append("hollow: the post")
     axes.figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+
+
+def of_group(table: pd.DataFrame, group: str) -> pd.DataFrame:
+    """The rows of one group, without that level of the index."""
+    rows: Any = pd.DataFrame(table).xs(group, level="group")
+    return rows
+
+
+def at_bits(table: pd.DataFrame, bits: int) -> pd.DataFrame:
+    """The rows of one width, without that level of the index."""
+    rows: Any = pd.DataFrame(table).xs(bits, level="bits")
+    return rows

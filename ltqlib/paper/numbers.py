@@ -18,7 +18,7 @@ def numbers(**named: Any) -> None:
             value; with ``-interval`` behind its name the interval as well. The parts of a mapping's
             keys or of a table's index follow the name: ``lost-baseline-4-tail``.
     """
-    from myst_nb import glue
+    from myst_nb import glue  # type: ignore[import-untyped]
 
     for name, value in named.items():
         for key, text in words(name, value):

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from ltqlib.paper.claims import Result
+from ltqlib.paper.claims import Difference, Result
 from ltqlib.paper.reported import reported
 from ltqlib.statistics.estimate import cell
 
@@ -66,3 +67,15 @@ def claims_table(results: Sequence[Result]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows).set_index("claim of the post")
+
+
+def ledger(results: Sequence[Result]) -> pd.DataFrame:
+    """One row a test: claim, section, what was measured, value, interval, verdict."""
+    rows = []
+    for result in results:
+        claim = result.claim
+        for test in result.tests or (Difference("no network yet", np.nan, np.nan, np.nan),):
+            interval = (test.value, test.low, test.high, test.unit)
+            rows.append((claim.key, claim.section, test.name, *interval, result.verdict))
+    columns = ["claim", "section", "measured", "value", "low", "high", "unit", "verdict"]
+    return pd.DataFrame(rows, columns=columns)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from ltqlib.paper.marks import COLORS, hollow, legend, reach, with_interval
+from ltqlib.paper.marks import COLORS, hollow, legend, of_group, reach, with_interval
 from ltqlib.paper.style import INK, new_figure
 from ltqlib.statistics.estimate import Estimates
 
@@ -25,7 +25,7 @@ def over_imbalance(
     places = np.arange(len(factors))
     for number, group in enumerate(("norm", "head", "tail")):
         at = places + 0.06 * (number - 1)
-        with_interval(axes, at, accuracy.xs(group, level="group").loc[factors], group)
+        with_interval(axes, at, of_group(accuracy, group).loc[factors], group)
         told = [post[f][number] if post and f in post else np.nan for f in factors]
         if not np.isnan(told).all():
             hollow(axes, at + 0.03, told, group)

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from ltqlib.paper.marks import COLORS, hollow, legend, reach, with_interval
+from ltqlib.paper.marks import COLORS, hollow, legend, of_group, reach, with_interval
 from ltqlib.paper.style import INK, NORM, new_figure
 from ltqlib.statistics.estimate import Estimates
 from ltqlib.statistics.losses import GROUP
@@ -32,7 +32,7 @@ def bits_curve(
         widths = list(dict.fromkeys(rows.index.get_level_values("bits")))
         places = np.arange(len(widths))
         for number, group in enumerate(("head", "tail")):
-            with_interval(axes, places, rows.xs(group, level="group").loc[widths], group)
+            with_interval(axes, places, of_group(rows, group).loc[widths], group)
             told = {
                 w: pair[number] for w, pair in (post or {}).get(model, {}).items() if w in widths
             }

@@ -14,7 +14,7 @@ def claims_forest(ledger: pd.DataFrame) -> Figure:
     rows = ledger[ledger["unit"] == "points"].dropna(subset=["value"]).reset_index(drop=True)
     figure = new_figure(0.32 * len(rows) + 1.2)
     axes = figure.subplots()
-    for place, row in rows.iterrows():
+    for place, (_, row) in enumerate(rows.iterrows()):
         error = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
         axes.errorbar(row["value"], place, xerr=error, fmt="o", ms=5, capsize=2,
                       color=COLORS.get(row["verdict"], INK))  # fmt: skip

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ltqlib.paper.marks import COLORS, MARKERS, hollow, reach
+from ltqlib.paper.marks import COLORS, MARKERS, hollow, of_group, reach
 from ltqlib.paper.style import ACCENT, INK, NORM, TAIL, new_figure
 from ltqlib.statistics.estimate import Estimates
 
@@ -18,7 +18,7 @@ def sensitivity_bars(lost: Estimates) -> Figure:
     axes = figure.subplots()
     layers = list(dict.fromkeys(lost.index.get_level_values("layer")))
     for shift, group in ((-0.2, "head"), (0.2, "tail")):
-        rows = lost.xs(group, level="group").loc[layers]
+        rows = of_group(lost, group).loc[layers]
         axes.bar(np.arange(len(layers)) + shift, rows["value"], 0.38, color=COLORS[group],
                  yerr=reach(rows), ecolor=INK, error_kw={"lw": 1}, label=group)  # fmt: skip
     axes.axhline(0, color=INK, lw=0.8)
@@ -65,7 +65,7 @@ def mixed_gains(lost: Estimates, random: npt.ArrayLike | None = None) -> Figure:
     names = list(dict.fromkeys(lost.index.get_level_values("configuration")))
     shown = (("head", -0.22, "full"), ("tail", 0.0, "full"), ("tail, equal head", 0.22, "none"))
     for group, shift, fill in shown:
-        rows, key = lost.xs(group, level="group").loc[names], group.split(",")[0]
+        rows, key = of_group(lost, group).loc[names], group.split(",")[0]
         axes.errorbar(np.arange(len(names)) + shift, rows["value"], yerr=reach(rows),
                       fmt=MARKERS[key], color=COLORS[key], capsize=3, fillstyle=fill,
                       label=group.replace(", equal head", " at equal head accuracy"))  # fmt: skip

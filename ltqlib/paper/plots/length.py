@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ltqlib.paper.marks import with_interval
+from ltqlib.paper.marks import at_bits, of_group, with_interval
 from ltqlib.paper.style import INK, new_figure
 from ltqlib.statistics.estimate import Estimates
 from ltqlib.statistics.losses import GROUP
@@ -22,11 +23,11 @@ def over_length(accuracy: Estimates, plain: Estimates, equal: Estimates, bits: i
     figure = new_figure(3.6)
     left, right = figure.subplots(1, 2)
     passes = list(dict.fromkeys(accuracy.index.get_level_values("passes")))
-    _lines(left, passes, {g: accuracy.xs(g, level="group") for g in ("norm", "head", "tail")})
+    _lines(left, passes, {g: of_group(accuracy, g) for g in ("norm", "head", "tail")})
     left.set_ylabel("float accuracy (%)")
-    lost = plain.xs(bits, level="bits")
-    _lines(right, passes, {g: lost.xs(g, level="group") for g in ("head", "tail")})
-    rows = equal.xs(bits, level="bits").xs(GROUP, level="group").loc[passes]
+    lost = at_bits(plain, bits)
+    _lines(right, passes, {g: of_group(lost, g) for g in ("head", "tail")})
+    rows = of_group(at_bits(equal, bits), GROUP).loc[passes]
     with_interval(right, np.arange(len(passes)) + 0.12, rows, "tail", fillstyle="none", ls=":",
                   label="tail at equal head accuracy")  # fmt: skip
     right.axhline(0, color=INK, lw=0.8)
@@ -36,7 +37,7 @@ def over_length(accuracy: Estimates, plain: Estimates, equal: Estimates, bits: i
     return figure
 
 
-def _lines(axes: Axes, passes: list[int], tables: Mapping[str, Estimates]) -> None:
+def _lines(axes: Axes, passes: list[int], tables: Mapping[str, pd.DataFrame]) -> None:
     for number, (group, rows) in enumerate(tables.items()):
         with_interval(axes, np.arange(len(passes)) + 0.05 * number, rows.loc[passes], group)
     axes.set_xticks(range(len(passes)), [str(n) for n in passes])

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from ltqlib.paper.marks import COLORS, with_interval
+from ltqlib.paper.marks import COLORS, of_group, with_interval
 from ltqlib.paper.style import new_figure
 from ltqlib.statistics.estimate import Estimates
 
@@ -23,7 +23,7 @@ def repair_sizes(lost: Estimates, plain: Estimates) -> Figure:
         sizes = list(dict.fromkeys(rows.index.get_level_values("images")))
         for group in ("head", "tail"):
             axes.axhline(plain.loc[group, "value"], color=COLORS[group], ls="--", lw=1)
-            with_interval(axes, np.arange(len(sizes)), rows.xs(group, level="group"), group)
+            with_interval(axes, np.arange(len(sizes)), of_group(rows, group), group)
         axes.set_xticks(range(len(sizes)), [f"{size:,}" for size in sizes])
         axes.set_xlabel("unlabelled images")
         axes.set_title(mix)
