@@ -36,12 +36,13 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-def _order(row: dict[str, Any]) -> tuple[str, int]:
+def _order(row: dict[str, Any]) -> tuple[Any, ...]:
     """By configuration, the milder imbalance first, then by seed."""
     config = dict(row["config"])
-    seed, factor = config.pop("seed"), config["imbalance_factor"]
+    seed, factor = config.pop("seed"), config.pop("imbalance_factor")
     rank = 0.0 if isinstance(factor, str) else 1 - factor
-    return json.dumps([config["profile"], config["data"], rank, config], sort_keys=True), seed
+    first = config.pop("profile"), config.pop("data"), config.pop("arch"), rank
+    return (*first, *(config[name] for name in sorted(config)), seed)
 
 
 def _heading(config: RunConfig) -> str:

@@ -1,0 +1,219 @@
+"""Figures show the numbers they were given, and are drawn without a warning."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+
+import ltqlib as ltq
+from ltqlib.paper import claims, plots
+from ltqlib.paper.style import HEAD, TAIL
+from ltqlib.statistics import Estimates
+
+
+def render(figure: Figure) -> int:
+    """Bytes of the figure as PNG; warnings are errors in this suite."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.tell()
+
+
+def along(outcomes: xr.Dataset, name: str, values: list[Any]) -> xr.DataArray:
+    """The float networks, once for each value of a new dimension."""
+    right = outcomes.right.sel(bits=32, drop=True)
+    return xr.concat([right] * len(values), pd.Index(values, name=name))
+
+
+def lost(outcomes: xr.Dataset) -> xr.DataArray:
+    return outcomes.right.sel(bits=32) - outcomes.right
+
+
+def marks(figure: Figure, panel: int = 0) -> list[list[float]]:
+    """Heights of the marks with intervals, in the order they were drawn."""
+    containers = figure.axes[panel].containers
+    return [list(c.lines[0].get_ydata()) for c in containers]  # type: ignore[attr-defined]
+
+
+def hollow(figure: Figure, panel: int = 0) -> list[float]:
+    """Heights of the post's marks."""
+    lines = [x for x in figure.axes[panel].lines if x.get_markerfacecolor() == "none"]
+    return [float(y) for line in lines for y in np.ravel(line.get_ydata()) if np.isfinite(y)]
+
+
+def test_accuracy_over_imbalance(outcomes: xr.Dataset) -> None:
+    right = along(outcomes, "imbalance factor", [0.1, 0.01]).sel(model="baseline", drop=True)
+    accuracy = ltq.estimate(right, by="group")
+    figure = plots.over_imbalance(accuracy, {0.1: [1, 2, 3]})
+    for drawn, group in zip(marks(figure), ("norm", "head", "tail"), strict=True):
+        assert drawn == list(accuracy.xs(group, level="group")["value"])
+    assert hollow(figure) == [1, 2, 3]
+    assert render(figure) > 10_000
+
+
+def test_decoupling_is_a_pair_of_bars_a_factor(outcomes: xr.Dataset) -> None:
+    right = along(outcomes, "imbalance factor", [0.1, 0.01])
+    right = right.assign_coords(model=["baseline", "crt"])
+    accuracy = ltq.estimate(right, by="group")
+    figure = plots.decoupling_bars(accuracy, {"baseline": {0.1: [1, 2, 3]}})
+    heights = [patch.get_height() for patch in figure.axes[0].patches[:4]]  # type: ignore[attr-defined]
+    expected = [
+        accuracy.loc[(0.1, model, group), "value"]
+        for model in ("baseline", "crt")
+        for group in ("head", "tail")
+    ]
+    assert heights == expected
+    assert hollow(figure) == [2, 3]
+    assert render(figure) > 10_000
+
+
+def test_bits_from_float_to_few(outcomes: xr.Dataset) -> None:
+    accuracy = ltq.estimate(outcomes.right, by="group")
+    figure = plots.bits_curve(accuracy, {"cRT": {6: [88.0, 40.0], 2: [1.0, 1.0]}})
+    for panel, model in enumerate(("baseline", "cRT")):
+        for drawn, group in zip(marks(figure, panel), ("head", "tail"), strict=False):
+            assert drawn == list(accuracy.loc[model].xs(group, level="group")["value"])
+    assert hollow(figure, 0) == []
+    assert hollow(figure, 1) == [88.0, 40.0]  # the width that is not here is left out
+    labels = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    assert labels == ["float", "6", "5", "4"]
+    assert render(figure) > 10_000
+
+
+def test_two_losses_and_the_marks_that_are_missing(outcomes: xr.Dataset) -> None:
+    plain, equal = ltq.estimate(lost(outcomes), by="group"), ltq.lost_at_equal_head(outcomes)
+    equal[["value", "low", "high"]] = [1.0, 0.5, 2.0]
+    unreached = [index[:2] == ("cRT", 4) for index in equal.index]
+    equal.loc[unreached, ["value", "low", "high"]] = np.nan
+    figure = plots.two_losses(plain, equal)
+    head, tail, level = marks(figure, 1)
+    assert head == [plain.loc[("cRT", bits, "head"), "value"] for bits in (6, 5, 4)]
+    assert tail == [plain.loc[("cRT", bits, "tail"), "value"] for bits in (6, 5, 4)]
+    np.testing.assert_array_equal(level, [1.0, 1.0, np.nan])
+    assert render(figure) > 10_000
+
+
+def test_curves_pass_through_the_networks_as_they_are(outcomes: xr.Dataset) -> None:
+    curves = ltq.head_tail_curve(outcomes.sel(model="baseline"))
+    figure = plots.head_tail_curves(curves, curves.sel(offset=0))
+    (axes,) = figure.axes
+    lines = [line for line in axes.lines if len(np.asarray(line.get_xdata())) > 1]
+    dots = [line for line in axes.lines if len(np.asarray(line.get_xdata())) == 1]
+    assert len(lines) == len(dots) == 4
+    for line, dot in zip(lines, dots, strict=True):
+        distance = np.abs(line.get_xydata() - dot.get_xydata()).sum(1)
+        assert distance.min() == pytest.approx(0)
+    assert render(figure) > 10_000
+
+
+def test_every_seed_and_all_together(outcomes: xr.Dataset) -> None:
+    few = lost(outcomes).sel(bits=[6, 5, 4])
+    each = ltq.estimate(few.rename(seed="one seed"), by=("tail", "head"))
+    together = ltq.estimate(few, by=("tail", "head"))
+    figure = plots.by_seed(each, together)
+    *seeds, whole = marks(figure, 0)
+    assert len(seeds) == 3
+    assert whole == list(together.loc["baseline"]["value"])
+    assert np.mean(seeds, axis=0) == pytest.approx(whole)
+    assert render(figure) > 10_000
+
+
+@pytest.fixture(scope="module")
+def layers(outcomes: xr.Dataset) -> Estimates:
+    """Losses of three layers at one width."""
+    few = lost(outcomes).sel(model="cRT", bits=[6, 5, 4], drop=True)
+    few = few.rename(bits="layer").assign_coords(layer=["L1", "L2", "L3"])
+    return ltq.estimate(few, by="group")
+
+
+def test_sensitivity_of_layers(layers: Estimates) -> None:
+    figure = plots.sensitivity_bars(layers)
+    heights = [patch.get_height() for patch in figure.axes[0].patches]  # type: ignore[attr-defined]
+    assert heights == [
+        layers.loc[(layer, group), "value"]
+        for group in ("head", "tail")
+        for layer in ("L1", "L2", "L3")
+    ]
+    assert render(figure) > 5_000
+
+
+def test_layers_that_move_three_ranks_are_red() -> None:
+    names = [f"L{n}" for n in range(1, 6)]
+    ranks = pd.DataFrame({"norm": [1, 2, 3, 4, 5], "tail": [5, 1, 2, 3, 4]}, index=names)
+    figure = plots.rank_changes(ranks)
+    drawn = {tuple(line.get_ydata()): line.get_color() for line in figure.axes[0].lines[:5]}
+    assert [color == TAIL for color in drawn.values()] == [True, False, False, False, False]
+    assert render(figure) > 5_000
+
+
+def test_mixed_precision_beside_random_rankings(outcomes: xr.Dataset) -> None:
+    names = ["norm", "tail", "curve"]
+    chosen = outcomes.sel(model="cRT", drop=True).rename(bits="configuration")
+    chosen = chosen.assign_coords(configuration=["float", *names])
+    plain = chosen.right.sel(configuration="float") - chosen.right
+    tables = (
+        ltq.estimate(plain, by="group"),
+        ltq.lost_at_equal_head(chosen, {"configuration": "float"}),
+    )
+    both = pd.concat(tables).loc[names]
+    figure = plots.mixed_gains(both, [1.0, 2.0])
+    assert marks(figure)[1] == list(both.xs("tail", level="group").loc[names, "value"])
+    assert list(figure.axes[0].lines[-2].get_ydata()) == [1.0, 2.0]
+    assert render(figure) > 5_000
+
+
+def test_accuracy_by_class_and_the_difference(outcomes: xr.Dataset) -> None:
+    pair = outcomes.right.sel(model="cRT", bits=[6, 4], drop=True).rename(bits="configuration")
+    pair = pair.assign_coords(configuration=["norm", "tail"])
+    change = pair.sel(configuration="tail") - pair.sel(configuration="norm")
+    table = ltq.estimate(change, by="class")
+    ten = list(range(50, 60))
+    figure = plots.class_accuracy(ltq.estimate(pair, by="class"), table, (ten, ten))
+    heights = [patch.get_height() for patch in figure.axes[1].patches]  # type: ignore[attr-defined]
+    assert heights == list(table["value"])
+    assert hollow(figure)[:20] == [*ten, *ten]
+    assert render(figure) > 10_000
+
+
+def test_losses_over_the_length_of_training(outcomes: xr.Dataset) -> None:
+    one = outcomes.sel(model="baseline", drop=True)
+    long = xr.concat([one, one], pd.Index([12, 200], name="passes"))
+    accuracy = ltq.estimate(long.right.sel(bits=32), by="group")
+    plain = ltq.estimate(long.right.sel(bits=32) - long.right, by="group")
+    figure = plots.over_length(accuracy, plain, ltq.lost_at_equal_head(long))
+    drawn = marks(figure, 1)[:2]
+    assert drawn == [
+        list(plain.xs(4, level="bits").xs(group, level="group")["value"])
+        for group in ("head", "tail")
+    ]
+    assert render(figure) > 10_000
+
+
+def test_the_repair_over_the_number_of_images(outcomes: xr.Dataset) -> None:
+    one = lost(outcomes).sel(model="baseline", bits=[6, 5, 4], drop=True)
+    sizes = one.rename(bits="images").assign_coords(images=[100, 1000, 5000])
+    mixes = xr.concat([sizes, sizes], pd.Index(["balanced", "long-tailed"], name="mix"))
+    plain = ltq.estimate(one.sel(bits=4), by="group")
+    figure = plots.repair_sizes(ltq.estimate(mixes, by="group"), plain)
+    assert [axes.get_title("left") for axes in figure.axes] == ["balanced", "long-tailed"]
+    labels = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    assert labels == ["100", "1,000", "5,000"]
+    assert render(figure) > 10_000
+
+
+def test_claims_are_coloured_by_their_verdict() -> None:
+    first, second = claims.CLAIMS[:2]
+    tests = (claims.Difference("gap", 3.0, 1.0, 5.0),)
+    ranks = claims.Difference("ranks", 0.1, 0.0, 0.2, unit="Spearman")
+    results = [
+        claims.Result(first, "reproduced", (*tests, ranks)),
+        claims.Result(second, "not yet measured", ()),
+    ]
+    figure = plots.claims_forest(claims.ledger(results))
+    (mark,) = figure.axes[0].containers
+    assert list(mark.lines[0].get_xdata()) == [3.0]  # type: ignore[attr-defined]
+    assert mark.lines[0].get_color() == HEAD  # type: ignore[attr-defined]
+    assert render(figure) > 5_000
