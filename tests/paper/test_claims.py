@@ -9,7 +9,7 @@ from conftest import made_up
 
 import ltqlib as ltq
 from ltqlib.errors import InputError
-from ltqlib.paper import claims
+from ltqlib.paper import claims, overview
 from ltqlib.paper.claims import Claim, Difference, Experiment, decide
 
 ROOT = Path(__file__).parent.parent.parent
@@ -94,7 +94,7 @@ def test_published_verdicts_are_the_committed_ones(monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("LTQ_FRESH", raising=False)
     results = claims.evaluate_claims()
     assert claims.disagreements(results) == []
-    table = claims.ledger(results)
+    table = overview.ledger(results)
     assert set(table["claim"]) == set(BY_KEY)
     assert ((table["low"] <= table["value"]) & (table["value"] <= table["high"])).all()
 
@@ -108,7 +108,7 @@ def test_disagreements_name_the_claim_and_both_verdicts(
     result = claims.Result(claim, "inside the noise", ())
     told = "gap-widens: committed 'reproduced', found 'inside the noise'"
     assert claims.disagreements([result]) == [told]
-    assert claims.ledger([result])["value"].isna().all()
+    assert overview.ledger([result])["value"].isna().all()
     (home / "book" / "claims.yml").write_text("gap-widens: perhaps\n")
     with pytest.raises(InputError, match="not a claim with a verdict"):
         claims.committed()

@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import ltqlib as ltq
-from ltqlib.paper import claims, plots
+from ltqlib.paper import claims, overview, plots
 from ltqlib.paper.style import HEAD, TAIL
 from ltqlib.statistics import Estimates
 
@@ -212,7 +212,7 @@ def test_claims_are_coloured_by_their_verdict() -> None:
         claims.Result(first, "reproduced", (*tests, ranks)),
         claims.Result(second, "not yet measured", ()),
     ]
-    figure = plots.claims_forest(claims.ledger(results))
+    figure = plots.claims_forest(overview.ledger(results))
     (mark,) = figure.axes[0].containers
     assert list(mark.lines[0].get_xdata()) == [3.0]  # type: ignore[attr-defined]
     assert mark.lines[0].get_color() == HEAD  # type: ignore[attr-defined]
