@@ -34,7 +34,8 @@ def reach(rows: pd.DataFrame) -> npt.NDArray[np.float64]:
 
 def hollow(axes: Axes, places: Any, values: Any, group: str) -> None:
     """What the post reports, as hollow marks."""
-    axes.plot(places, values, MARKERS[group], mfc="none", mec=INK, ms=8, ls="none", zorder=5)
+    if np.size(values):  # nothing to show, nothing to name in the legend
+        axes.plot(places, values, MARKERS[group], mfc="none", mec=INK, ms=8, ls="none", zorder=5)
 
 
 def legend(axes: Axes) -> None:
