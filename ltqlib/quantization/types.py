@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -81,10 +82,12 @@ def widths_of(bits: int | Mapping[str, int], layers: Iterable[str]) -> dict[str,
         layers: names of the layers there are.
 
     Raises:
-        InputError: a layer that is not there.
+        InputError: a layer that is not there, or a width that is no whole number.
     """
     layers = list(layers)
-    given = dict.fromkeys(layers, bits) if isinstance(bits, int) else dict(bits)
+    given = dict(bits) if isinstance(bits, Mapping) else dict.fromkeys(layers, bits)
+    if wrong := [width for width in given.values() if not isinstance(width, Integral)]:
+        raise InputError(f"bits are whole numbers, not {wrong[0]!r}: give 2 to 8, or 32 for float")
     if unknown := [name for name in given if name not in layers]:
         raise InputError(f"bits name a layer {unknown[0]!r}: the layers are {', '.join(layers)}")
-    return {name: given[name] for name in layers if given.get(name, 0) not in FLOAT}
+    return {name: int(given[name]) for name in layers if given.get(name, 0) not in FLOAT}

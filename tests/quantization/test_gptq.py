@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from ltqlib.errors import InputError
 from ltqlib.quantization import methods
 from ltqlib.quantization.grids import choose_qparams, dequantize, quantize
+from ltqlib.quantization.methods import gptq as gptq_module
 from ltqlib.quantization.methods.gptq import DAMPING, round_columns
 
 
@@ -146,6 +147,14 @@ def test_a_layers_form_depends_on_its_own_bits_alone(graph, images):
     mixed = gptq.quantize(graph, {"first": 2, "head": 4}, images).variants["head"].weight
     alone = gptq.quantize(graph, {"head": 4}, images).variants["head"].weight
     assert torch.equal(mixed.integers, alone.integers)
+
+
+def test_very_wide_layers_are_named(graph, images, monkeypatch):
+    monkeypatch.setattr(gptq_module, "MOST_INPUTS", 100)
+    method = methods.get("gptq-tensor")
+    assert "hidden" not in method.samples(graph, images)  # 216 inputs
+    with pytest.raises(InputError, match="'hidden' has 216 inputs, 'gptq-tensor' takes 100"):
+        method.quantize(graph, {"hidden": 4}, images)
 
 
 def test_it_needs_images(graph):

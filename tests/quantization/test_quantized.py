@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -9,8 +10,17 @@ from torchvision import models as torchvision_models
 
 from ltqlib.errors import InputError
 from ltqlib.models.graph import Graph
-from ltqlib.quantization import Bits, Quantized, fake_quantize, methods, quantize, widths_of
-from ltqlib.quantization.types import Variant
+from ltqlib.quantization import (
+    Bits,
+    QTensor,
+    Quantized,
+    Variant,
+    choose_qparams,
+    fake_quantize,
+    methods,
+    quantize,
+    widths_of,
+)
 
 NAMES = ("w-tensor", "w-channel", "wa-tensor", "wa-percentile", "wa-mse")
 
@@ -124,6 +134,25 @@ def test_its_state_moves_and_prints(graph, images):
 def test_bad_input_is_refused(graph, network, call, says):
     with pytest.raises(InputError, match=says):
         call(graph, network)
+
+
+@pytest.mark.parametrize("bits", ["4", 4.5, None, {"a": "4"}], ids=str)
+def test_widths_are_whole_numbers(bits):
+    with pytest.raises(InputError, match="bits are whole numbers, not"):
+        widths_of(bits, ["a", "b"])
+    assert widths_of(np.int64(4), ["a"]) == {"a": 4}
+
+
+@pytest.mark.parametrize("symmetric", [True, False], ids=["symm", "asymm"])
+def test_integers_are_stored_small_and_packed(symmetric):
+    x = torch.randn(5, 7)
+    for bits in (3, 8):
+        grid = choose_qparams(x.min(), x.max(), bits, symmetric)
+        found = QTensor.quantize(x, grid)
+        assert torch.equal(found.dequantize(), fake_quantize(x, grid))
+        fits = symmetric or bits == 3
+        assert found.integers.dtype == (torch.int8 if fits else torch.int32)
+        assert found.nbytes == -(-35 * bits // 8) + (4 if symmetric else 5)
 
 
 def test_widths_follow_the_order_of_execution():

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 DAMPING = 0.01  # of the mean diagonal of H, as in the paper
 BATCH = 16  # images at a time: all patches of a batch are held at once
+MOST_INPUTS = 16_384  # of an output channel: its second moments are then 1 GiB
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,10 @@ class GPTQ(LocalMethod):
 
     @torch.no_grad()
     def calibrate(self, graph: "Graph", images: Any) -> dict[str, Tensor]:
-        """``X X^T`` of each layer's input patches over the images, (groups, K, K), K inputs."""
+        """``X X^T`` of each layer's input patches over the images, (groups, K, K), K inputs.
+
+        Layers with more than 16,384 inputs an output are left out.
+        """
         found: dict[str, Tensor] = {}
 
         def adder(name: str) -> Callable[[Tensor], Tensor]:
@@ -66,7 +70,8 @@ class GPTQ(LocalMethod):
 
             return add
 
-        module = graph.module(inputs={name: adder(name) for name in graph.layers})
+        few = [n for n, x in graph.layers.items() if math.prod(x.weight_shape[1:]) <= MOST_INPUTS]
+        module = graph.module(inputs={name: adder(name) for name in few})
         for pixels in graph.batches(images, BATCH):
             module(pixels)
         return found
@@ -77,10 +82,15 @@ class GPTQ(LocalMethod):
         """The layer rounded with ``sample``, its (groups, K, K) of :meth:`calibrate`.
 
         Raises:
-            InputError: bits outside 2..8, or no sample.
+            InputError: bits outside 2..8, no sample, or too many inputs.
         """
         weight = graph.weight(layer)
         grid = self.grids.weight_qparams(weight, bits)
+        if sample is None and math.prod(weight.shape[1:]) > MOST_INPUTS:
+            raise InputError(
+                f"layer {layer!r} has {math.prod(weight.shape[1:]):,} inputs, {self.name!r} takes "
+                f"{MOST_INPUTS:,}: leave the layer float or use another method"
+            )
         if sample is None:
             raise InputError(
                 f"layer {layer!r} cannot be rounded by {self.name!r} without calibration images: "
