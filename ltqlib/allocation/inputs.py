@@ -102,6 +102,11 @@ def check(
     exact: Sequence[str],
     losses: xr.DataArray,
 ) -> None:
+    """Refuse what the way ``how`` cannot do.
+
+    Raises:
+        InputError: an unknown way, no limit, or options that only another way has.
+    """
     if how not in WAYS:
         raise InputError(f"how={how!r} is unknown: use one of {', '.join(WAYS)}")
     if not limits:

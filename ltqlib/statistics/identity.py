@@ -221,6 +221,7 @@ def dummies(column: pd.Series) -> Floats:
 
 
 def log_count(frame: pd.DataFrame) -> Floats:
+    """Logarithm to base 10 of the training images of each row's class, (N,)."""
     return np.log10(frame["count"].to_numpy(float))
 
 
