@@ -98,8 +98,6 @@ def head_tail_curves(
         axes.plot(line["head"], line["tail"], ls=styles[bits], color=shade, label=label,
                   alpha=1 - 0.12 * number)  # fmt: skip
         axes.plot(dot["head"], dot["tail"], "o", ms=8, color=shade)
-        axes.annotate(label, (float(dot["head"]), float(dot["tail"])), (6, 5),
-                      textcoords="offset points", color=shade)  # fmt: skip
     axes.set_xlabel("head accuracy (%)")
     axes.set_ylabel("tail accuracy (%)")
     axes.set_xlim(55, None)
