@@ -12,8 +12,7 @@ float model's. Bias correction (Nagel et al., 2019) matches mean outputs instead
 (:func:`match_means`), and a last layer may be fitted anew to the float logits
 (:func:`fit_last_layer`).
 
-Everywhere ``logits`` are (N, C), and ``offsets`` (C,) are to be added to each row.
-"""
+``logits`` are (N, C); ``offsets`` (C,) are to be added to each row."""
 
 import itertools
 from collections.abc import Sequence
