@@ -5,6 +5,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, fx
 
+from ltqlib.engine.fusion import Fusion, can_fuse, fused_convolution
 from ltqlib.models.layers import CONVOLUTIONS, PRODUCTS, argument
 
 aten = torch.ops.aten
@@ -37,6 +38,7 @@ class Operator:
         weight: as the operator takes it, float32.
         bias: (C_out,) or None.
         dtype: that the layer computes in and returns.
+        fusion: what is computed with the site.
         grid: of the layer's input, where it is quantized.
     """
 
@@ -46,9 +48,10 @@ class Operator:
         weight: Tensor,
         bias: Tensor | None,
         dtype: torch.dtype,
+        fusion: Fusion,
         grid: Grid | None = None,
     ) -> None:
-        self.site, self.dtype, self.grid = site, dtype, grid
+        self.site, self.dtype, self.grid, self.fusion = site, dtype, grid, fusion
         self.target: Any = site.target
         self.bias = None if bias is None else bias.to(dtype)
         self.rest = () if self.target in PRODUCTS else (self.bias, *site.args[3:])
@@ -56,16 +59,19 @@ class Operator:
             weight = weight.contiguous(memory_format=torch.channels_last)
         self.weight = weight.to(dtype)
         self.matrices: dict[tuple[int, int], Tensor] = {}
+        self.geometry = _geometry(site) if can_fuse(weight) else None
         self.taps = _taps(site, weight)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """(B, C_in, ...) to (B, C_out, ...) in ``dtype``."""
+    def __call__(self, x: Tensor, other: Tensor | None = None) -> Tensor:
+        """(B, C_in, ...) to (B, C_out, ...) in ``dtype``; ``other`` is what the fusion adds."""
         if self.grid is not None:
             x = _on_grid(x, self.grid)
         x = x.to(self.dtype)
         if self.taps and x.ndim == 4 and x.shape[2] * x.shape[3] < self.taps:
-            return self._as_matrix(x)
-        return self.target(x, self.weight, *self.rest)
+            return self.fusion.finish(self._as_matrix(x), other)
+        if self.geometry is not None and x.ndim == 4 and len(self.fusion.nodes) > 1:
+            return fused_convolution(x, self.weight, self.bias, self.geometry, self.fusion, other)
+        return self.fusion.finish(self.target(x, self.weight, *self.rest), other)
 
     def _as_matrix(self, x: Tensor) -> Tensor:
         size = (x.shape[2], x.shape[3])
@@ -84,6 +90,14 @@ class Operator:
 
 
 _GEOMETRY = ("stride", "padding", "dilation")
+
+
+def _geometry(site: fx.Node) -> tuple[list[int], list[int], list[int], int] | None:
+    """stride, padding, dilation and groups of a 2D convolution."""
+    if site.target != aten.conv2d.default:
+        return None
+    stride, padding, dilation = (list(_pair(argument(site, name))) for name in _GEOMETRY)
+    return stride, padding, dilation, argument(site, "groups")
 
 
 def _taps(site: fx.Node, weight: Tensor) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from ltqlib.engine.fusion import Fusion, find_fusion, halved, halving_pool
 from ltqlib.engine.operators import Operator
 from ltqlib.models.graph import Graph
 from ltqlib.models.layers import sites
@@ -29,17 +30,45 @@ class Instruction:
     """A node with its arguments, ready to be looked up."""
 
     node: fx.Node
+    target: Any
     arguments: list[Callable[[Environment], Any]]
     options: dict[str, Callable[[Environment], Any]]
     frees: list[fx.Node] = field(default_factory=list)  # what no later node of the step reads
 
-    def run(self, held: Environment) -> None:
+    def run(self, held: Environment, operator: Operator | None) -> None:
         """Compute, and free what is not read again."""
         arguments = [argument(held) for argument in self.arguments]
         options = {name: option(held) for name, option in self.options.items()}
-        held[self.node] = self.node.target(*arguments, **options)  # type: ignore[operator]
+        held[self.node] = self.target(*arguments, **options)
         for node in self.frees:
             del held[node]
+
+    @property
+    def reads(self) -> list[fx.Node]:
+        """What it looks up."""
+        return [node for node in self.node.all_input_nodes if node.op != "get_attr"]
+
+
+class SiteInstruction(Instruction):
+    """The site of a layer, computed by the operator of a variant with what is fused to it."""
+
+    def __init__(self, fusion: Fusion) -> None:
+        super().__init__(fusion.result, None, [], {})
+        self.source: Any = fusion.nodes[0].args[0]
+        self.other = fusion.other
+
+    def run(self, held: Environment, operator: Operator | None) -> None:
+        """Compute, and free what is not read again."""
+        assert operator is not None
+        other = None if self.other is None else held[self.other]
+        held[self.node] = operator(held[self.source], other)
+        for node in self.frees:
+            del held[node]
+
+    @property
+    def reads(self) -> list[fx.Node]:
+        """What it looks up."""
+        return [self.source] if self.other in (None, self.source) else [self.source, self.other]
 
 
 @dataclass
@@ -51,9 +80,9 @@ class Step:
     dtype: torch.dtype  # that the layer computes in
     reads: list[fx.Node]  # what lives on to this step, images along
     keeps: list[fx.Node]  # what lives on behind it
+    fusion: Fusion | None = None  # what is computed with the site
     instructions: list[Instruction] = field(default_factory=list)
     sizes: list[fx.Node] = field(default_factory=list)  # numbers that depend on the batch
-    frees_input: bool = False  # nothing but the site reads its input
     row_bytes: int = 0  # of the larger of the site's input and output
     read_bytes: int = 0  # of a row, all of ``reads``
     keep_bytes: int = 0
@@ -64,13 +93,8 @@ class Step:
         """From ``reads`` of some rows to their ``keeps``; ``held`` is emptied on the way."""
         for node in self.sizes:
             held[node] = sizes[node]
-        if self.site is not None and operator is not None:
-            source: Any = self.site.args[0]
-            x = held.pop(source) if self.frees_input else held[source]
-            held[self.site] = operator(x)
-            del x
         for instruction in self.instructions:
-            instruction.run(held)
+            instruction.run(held, operator)
         return {node: held[node] for node in self.keeps}
 
 
@@ -125,17 +149,13 @@ class Program:
 
     def _fill(self, step: Step, nodes: list[fx.Node]) -> None:
         step.instructions = [self._instruction(node, step) for node in nodes]
-        kept, seen = set(step.keeps), set[fx.Node]()
-        for instruction in reversed(step.instructions):
-            sources = [n for n in instruction.node.all_input_nodes if n.op != "get_attr"]
-            instruction.frees = [n for n in sources if n not in seen | kept and not _is_size(n)]
-            seen |= set(sources)
-            if instruction.node not in seen | kept:
-                instruction.frees.append(instruction.node)
-        step.sizes = [node for node in seen if _is_size(node)]
         if step.site is not None:
-            step.frees_input = step.site.args[0] not in seen | kept
+            step.fusion = find_fusion(step.site, nodes, self.graph.values)
+            before, after = _around(step.fusion, step.instructions)
+            step.instructions = [*before, SiteInstruction(step.fusion), *after]
             step.row_bytes = max(self.bytes(n) for n in (step.site, step.site.args[0]))  # type: ignore[arg-type]
+        read = _set_frees(step.instructions, set(step.keeps))
+        step.sizes = [node for node in read if _is_size(node)]
         step.read_bytes = sum(self.bytes(node) for node in step.reads)
         step.keep_bytes = sum(self.bytes(node) for node in step.keeps)
 
@@ -153,7 +173,8 @@ class Program:
         dtype = torch.float32 if node.target in NORMALIZATIONS else step.dtype
         arguments = [self._getter(argument, dtype) for argument in node.args]
         options = {name: self._getter(option, dtype) for name, option in node.kwargs.items()}
-        return Instruction(node, arguments, options)
+        target = halved if halving_pool(node) else node.target
+        return Instruction(node, target, arguments, options)
 
     def _getter(self, argument: Any, dtype: torch.dtype) -> Callable[[Environment], Any]:
         if isinstance(argument, fx.Node):
@@ -172,6 +193,31 @@ class Program:
         if value.dtype != torch.float32 or dtype == torch.float32:
             return value
         return self._constants.setdefault((name, dtype), value.to(dtype))
+
+
+def _around(
+    fusion: Fusion, instructions: list[Instruction]
+) -> tuple[list[Instruction], list[Instruction]]:
+    """Those that what is added to the site waits for, and those that may follow."""
+    needed = set() if fusion.other is None else {fusion.other}
+    before, after = list[Instruction](), list[Instruction]()
+    for instruction in reversed(instructions):
+        if instruction.node in needed:
+            needed |= set(instruction.reads)
+            before.append(instruction)
+        elif instruction.node not in fusion.nodes:
+            after.append(instruction)
+    return before[::-1], after[::-1]
+
+
+def _set_frees(instructions: list[Instruction], kept: set[fx.Node]) -> set[fx.Node]:
+    """Let every value go behind the last that reads it; returns all that is read."""
+    seen = set[fx.Node]()
+    for instruction in reversed(instructions):
+        passing = [n for n in (*instruction.reads, instruction.node) if n not in seen | kept]
+        instruction.frees = [node for node in passing if not _is_size(node)]
+        seen |= {*instruction.reads, instruction.node}
+    return seen
 
 
 def _is_size(node: fx.Node) -> bool:

@@ -20,7 +20,7 @@ from ltqlib.engine.rows import Chunk, Part, all_images, gather, grouped, halves
 from ltqlib.engine.tree import FLOAT, Fork, Ints, Tree
 from ltqlib.errors import InputError
 
-CHUNK = 1 << 20  # bytes of a layer's input or output that go through together, up to twice as many
+CHUNK = 1 << 21  # bytes of a layer's input or output that go through together, up to twice as many
 
 Emit = Callable[[Ints, Ints, Tensor], None]  # (configurations, images, logits), row by row
 Wanted = npt.NDArray[np.bool_]
@@ -59,7 +59,7 @@ class Walk:
 
     def __init__(self, program: Program, variants: Variants, tree: Tree, memory: int) -> None:
         self.program, self.variants, self.tree, self.memory = program, variants, tree, memory
-        self._operators: dict[tuple[fx.Node, int], Operator] = {}
+        self._operators: dict[tuple[str, fx.Node | None, int], Operator] = {}
         self._forks = self._find_forks()
         self._held: npt.NDArray[np.int32] | None = None  # configurations wanted, summed up
 
@@ -183,19 +183,23 @@ class Walk:
         return 1 << max(0, -(-CHUNK // max(1, step.row_bytes)) - 1).bit_length()
 
     def _operator(self, step: Step, width: int) -> Operator:
-        site = step.site
+        key = (step.layer, step.site, width)
+        if key not in self._operators:
+            self._operators[key] = self._made(step, width)
+        return self._operators[key]
+
+    def _made(self, step: Step, width: int) -> Operator:
+        graph, site, fusion = self.program.graph, step.site, step.fusion
         assert site is not None
-        if (site, width) not in self._operators:
-            graph = self.program.graph
-            bias = graph.traced.constant(site.args[2]) if len(site.args) > 2 else None
-            grid, weight = None, graph.traced.constants[graph.layers[step.layer].attribute]
-            if width != FLOAT:
-                variant = self._variant(step.layer, width)
-                grid = variant.input
-                if variant.weight is not None:
-                    weight = graph.held(step.layer, variant.weight.dequantize().to(weight.device))
-            self._operators[site, width] = Operator(site, weight, bias, step.dtype, grid)
-        return self._operators[site, width]
+        assert fusion is not None
+        bias = graph.traced.constant(site.args[2]) if len(site.args) > 2 else None
+        grid, weight = None, graph.traced.constants[graph.layers[step.layer].attribute]
+        if width != FLOAT:
+            variant = self._variant(step.layer, width)
+            grid = variant.input
+            if variant.weight is not None:
+                weight = graph.held(step.layer, variant.weight.dequantize().to(weight.device))
+        return Operator(site, weight, bias, step.dtype, fusion, grid)
 
     def _variant(self, layer: str, width: int) -> Variant:
         try:
