@@ -128,3 +128,9 @@ def test_nothing_unpickles(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     for word in ("import pickle", "torch.load(", "allow_pickle=True", "joblib"):
         assert word not in text
+
+
+def test_names_of_test_files_are_unique() -> None:
+    """pytest imports them by name: two of one name cannot be collected together."""
+    names = sorted(path.name for path in Path(__file__).parent.rglob("*.py"))
+    assert {name for name in names if names.count(name) > 1} <= {"conftest.py"}

@@ -1,23 +1,11 @@
-"""One small experiment on the digits, computed once for all tests of the room."""
+"""The small experiment, computed once for all tests of the room."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from small_experiment import RECIPE, Experiment
 
 import ltqlib as ltq
-
-RECIPE = {"profile": "smoke", "train_images": 6_400, "stage2_images": 640}
-
-
-class Experiment(NamedTuple):
-    """A home with two trained networks, and the calls that made them."""
-
-    home: Path
-    data: ltq.LongTail
-    baseline: ltq.Networks
-    crt: ltq.Networks
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from conftest import RECIPE, Experiment
+from small_experiment import RECIPE, Experiment
 
 import ltqlib as ltq
 from ltqlib import paths

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import xarray as xr
-from conftest import made_up
+from planted import made_up
 
 import ltqlib as ltq
 from ltqlib.errors import InputError
