@@ -15,10 +15,11 @@ from ltqlib.engine.reducers import Reducer, predicted
 from ltqlib.engine.tree import Ints, Tree
 from ltqlib.engine.walk import Variants, Walk, Wanted
 from ltqlib.errors import InputError
+from ltqlib.models.exact import exact_float32
 from ltqlib.models.graph import Graph, as_tensor
 from ltqlib.progress import Progress
 
-MEMORY = 256 * 2**20
+MEMORY = {"cpu": 256 * 2**20, "cuda": 4 * 2**30}  # bytes, by kind of device
 BATCH = 500  # images that go down the tree together, at most
 MERGED = 4096  # rows of logits that are reduced together
 
@@ -33,7 +34,7 @@ def predict(
     reduce: Reducer = predicted,
     *,
     precision: str = "auto",
-    memory: int = MEMORY,
+    memory: int | None = None,
     wanted: Wanted | None = None,
     progress: str = "",
 ) -> Found:
@@ -51,7 +52,8 @@ def predict(
         precision: ``float32``; ``bfloat16``, with cases that are close against its error settled
             in float32, for which ``reduce`` says how close a case is; or ``auto``, which is
             bfloat16 where the chip has units for it and few cases are close.
-        memory: bytes that the activations living on between layers may take (weights come on top).
+        memory: bytes that the activations living on between layers may take (weights come on top);
+            None is 256 MiB, 4 GiB on a graphics card.
         wanted: (K, N), which cases to compute, all where None; the others are 0.
         progress: what to call the work in progress lines; none if empty.
 
@@ -63,6 +65,7 @@ def predict(
             another shape, an unknown precision, or a bound that a single image passes.
     """
     tree = Tree(widths, len(graph.layers))
+    memory = memory or MEMORY.get(graph.device.type, MEMORY["cpu"])
     work = _Work(graph, variants, tree, images, reduce, memory, progress)
     needed = None if wanted is None else _merged(wanted, tree, len(images))
     if _takes_bfloat16(work, precision):
@@ -90,10 +93,11 @@ def predict_module(
     """
     held = next(itertools.chain(module.parameters(), module.buffers()), None)
     device = torch.device("cpu") if held is None else held.device
-    parts = [
-        reduce(module(as_tensor(images[start : start + batch]).to(device)).float())
-        for start in range(0, len(images), batch)
-    ]
+    with exact_float32(device):
+        parts = [
+            reduce(module(as_tensor(images[start : start + batch]).to(device)).float())
+            for start in range(0, len(images), batch)
+        ]
     return {name: np.concatenate([_array(part[name]) for part in parts]) for name in parts[0]}
 
 
@@ -188,7 +192,8 @@ class _Work:
             def keep(branch: Ints, image: Ints, rows: Tensor, kept: Tensor = kept) -> None:
                 kept[torch.from_numpy(branch), torch.from_numpy(image)] = rows.cpu()
 
-            self.walk(dtype).run(pixels, keep)
+            with exact_float32(self.graph.device):
+                self.walk(dtype).run(pixels, keep)
             logits.append(kept)
         threshold = CLOSE * margin_error(*logits)
         gaps = self._gap(logits[0].flatten(0, 1)).reshape(len(self.tree), -1)
@@ -211,7 +216,8 @@ class _Work:
                 at = positions[start : start + size]
                 store.at = at
                 part = None if wanted is None else wanted[:, at]
-                walk.run(self.graph.pixels(self.images[at]), store.add, part)
+                with exact_float32(self.graph.device):
+                    walk.run(self.graph.pixels(self.images[at]), store.add, part)
                 store.flush()
                 bar.update(len(at))
         return store

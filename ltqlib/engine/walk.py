@@ -20,7 +20,9 @@ from ltqlib.engine.rows import Chunk, Part, all_images, gather, grouped, halves
 from ltqlib.engine.tree import FLOAT, Fork, Ints, Tree
 from ltqlib.errors import InputError
 
-CHUNK = 1 << 21  # bytes of a layer's input or output that go through together, up to twice as many
+# Bytes of a layer's input or output that go through together, up to twice as many: on a processor
+# what fits a core's cache, on a graphics card what fills its units
+CHUNK = {"cpu": 1 << 21, "cuda": 1 << 26}
 
 Emit = Callable[[Ints, Ints, Tensor], None]  # (configurations, images, logits), row by row
 Wanted = npt.NDArray[np.bool_]
@@ -180,7 +182,8 @@ class Walk:
 
     def _chunk_rows(self, step: Step) -> int:
         """The power of two of rows that take one to two times ``CHUNK`` bytes."""
-        return 1 << max(0, -(-CHUNK // max(1, step.row_bytes)) - 1).bit_length()
+        chunk = CHUNK.get(self.program.graph.device.type, CHUNK["cpu"])
+        return 1 << max(0, -(-chunk // max(1, step.row_bytes)) - 1).bit_length()
 
     def _operator(self, step: Step, width: int) -> Operator:
         key = (step.layer, step.site, width)

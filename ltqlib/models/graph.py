@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ltqlib.errors import InputError
+from ltqlib.models.exact import exact_float32
 from ltqlib.models.fold import fold_batchnorm
 from ltqlib.models.layers import Layer, as_held, channels_first, find_layers, find_skipped
 from ltqlib.models.networks import Network, layer_names
@@ -63,7 +64,7 @@ class Graph:
                 return logits alone, or it does not treat every image by itself.
         """
         example = torch.cat([example, example]) if len(example) == 1 else example
-        with torch.no_grad():
+        with torch.no_grad(), exact_float32(example.device):
             traced = trace(module, example)
             fold_batchnorm(traced)
             values = probe(traced, example)
@@ -83,7 +84,8 @@ class Graph:
         """Refuse a graph that does not compute what its module does."""
         images = probe_images(self.example)
         was_training = {part: part.training for part in module.modules()}
-        expected = module.eval()(images)
+        with exact_float32(self.device):
+            expected = module.eval()(images)
         for part, mode in was_training.items():
             part.training = mode
         distance = float((self.logits(images) - expected).abs().max())
@@ -158,7 +160,8 @@ class Graph:
     @torch.inference_mode()
     def logits(self, pixels: Tensor) -> Tensor:
         """Logits (B, classes) in float32: what the module gives, up to rounding."""
-        return self._reference(self.pixels(pixels)).float()
+        with exact_float32(self.device):
+            return self._reference(self.pixels(pixels)).float()
 
     @torch.inference_mode()
     def sample_inputs(
@@ -185,8 +188,9 @@ class Graph:
             return keep
 
         module = self.module(inputs={name: keeper(name) for name in self.layers})
-        for pixels in self.batches(images, batch):
-            module(pixels)
+        with exact_float32(self.device):
+            for pixels in self.batches(images, batch):
+                module(pixels)
         return {name: torch.cat(parts) for name, parts in kept.items()}
 
     def module(
