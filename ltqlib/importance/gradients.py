@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 import xarray as xr
 from torch import Tensor
-from torch.func import grad, vmap
 
 from ltqlib.errors import InputError
 from ltqlib.importance.groups import Groups, image_shares, mean_of
@@ -26,7 +25,6 @@ def fisher(
     labels: npt.ArrayLike,
     groups: Groups | None = None,
     layers: Sequence[str] | None = None,
-    batch: int = 16,
 ) -> xr.DataArray:
     """Trace of the empirical Fisher information of each layer's weight, (class, layer).
 
@@ -38,24 +36,19 @@ def fisher(
         images: as ``Graph.pixels`` takes them; labels: (N,).
         groups: name -> classes, for means over the classes of a group instead, (group, layer).
         layers: their names; left out, all.
-        batch: images whose gradients are held at once: each is as large as the weights.
 
     Raises:
         InputError: a class without an image, an unknown layer, labels that do not fit.
     """
     shares = image_shares(labels, groups)
-    model = Model(graph, images, labels, layers, batch)
-
-    def loss(weights: dict[str, Tensor], pixels: Tensor, label: Tensor) -> Tensor:
-        return F.cross_entropy(model.logits(weights, pixels[None]), label[None])
-
-    of_images = vmap(grad(loss), in_dims=(None, 0, 0))
+    model = Model(graph, images, labels, layers, batch=1)  # as fast as vmap, and any operator works
+    weights = leaves_of(model.weights)
     rows = []
-    for pixels, targets in model.batches():
-        gradients = of_images(model.weights, pixels, targets)
-        squares = [g.flatten(1).double().square().sum(1) for g in gradients.values()]
-        rows.append(torch.stack(squares, 1).cpu().numpy())
-    found = xr.DataArray(np.concatenate(rows), {"layer": model.layers}, ("image", "layer"))
+    for pixels, target in model.batches():
+        loss = F.cross_entropy(model.logits(weights, pixels), target)
+        gradients = torch.autograd.grad(loss, list(weights.values()))
+        rows.append([float(g.double().square().sum()) for g in gradients])
+    found = xr.DataArray(np.array(rows), {"layer": model.layers}, ("image", "layer"))
     return mean_of(found, shares)
 
 
@@ -65,14 +58,13 @@ def fit(
     labels: npt.ArrayLike,
     variants: Variants,
     groups: Groups | None = None,
-    batch: int = 16,
 ) -> xr.DataArray:
     """FIT of weights: Fisher trace times mean squared noise, (class, layer, bits).
 
     Zandonati et al., ICLR 2023; one term a layer: FIT of a bit configuration is the sum of its
     layers' terms. Arguments and errors as :func:`fisher`, layers and widths those of ``variants``.
     """
-    trace = fisher(graph, images, labels, groups, list(variants), batch)
+    trace = fisher(graph, images, labels, groups, list(variants))
     return perturbation(trace, graph, variants)
 
 

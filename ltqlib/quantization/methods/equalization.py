@@ -40,7 +40,7 @@ POOLING = (
     aten.avg_pool2d.default,
     aten.adaptive_avg_pool2d.default,
 )
-ROUNDS, CLOSE = 50, 1e-4  # how often to go through the pairs, and when it is enough
+ROUNDS, CLOSE = 50, 1e-3  # how often to go through the pairs, and when it is enough
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ class Pair:
 
 def equalized(graph: "Graph") -> "Graph":
     """The same function, with ranges shared between the two layers of every pair."""
-    weights = {name: graph.weight(name).double() for name in graph.layers}
+    weights = {name: graph.weight(name) for name in graph.layers}
     found = list(pairs(graph))
-    total = {pair.first: torch.ones(pair.channels).double() for pair in found}
+    total = {pair.first: weights[pair.first].new_ones(pair.channels) for pair in found}
     for _ in range(ROUNDS):
         moved = 0.0
         for pair in found:
