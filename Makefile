@@ -34,10 +34,9 @@ help: ## This list
 book: $(STAMP) ## Build the book from the published results: _build/html/index.html
 	$(BIN)/snakemake book
 
-test: lint ## Style, types, tests, committed notebooks, then the pipeline live on small data
-	$(BIN)/pytest -n 2 -m 'not slow'
-	$(BIN)/pytest --nbval --nbval-current-env tests/notebooks/*.ipynb
-	$(BIN)/pytest -m slow --durations=0
+test: lint ## Style, types, tests, the pipeline live on small data, committed notebooks
+	$(BIN)/pytest -n 2 --dist loadgroup --durations=20
+	$(BIN)/pytest -n 2 --dist loadfile --nbval --nbval-current-env tests/notebooks/*.ipynb
 
 reproduce: $(STAMP) ## Train and evaluate again, from images on, then execute chapter 3 on that
 	@echo 'Networks that are in runs/ are kept; a run that was stopped goes on. On one core, profile laptop:'

@@ -26,12 +26,16 @@ ROOT = Path(__file__).parent.parent
 PLAIN = from_profile("smoke", imbalance_factor=0.1)
 SHORT = from_profile("smoke", imbalance_factor=0.5, train_images=6_400, mixup=0.5)
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.xdist_group("snakemake"),  # what one test computes is there for the next
+]
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A copy of what Snakemake needs; what one test computes is there for the next."""
+    """A copy of what Snakemake needs."""
     folder = tmp_path_factory.mktemp("tree")
     for name in ("Snakefile", "_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, folder / name)
@@ -109,7 +113,7 @@ def test_bad_settings_are_named(tree: Path, setting: str, says: str) -> None:
 def test_a_killed_training_leaves_nothing_half_written_and_goes_on(tree: Path) -> None:
     folder = tree / "runs" / SHORT.digest()
     recipe = ("imbalance_factors=0.5", "recipes=mixup=0.5+train_images=6400")
-    grid = ("--config", "profile=smoke", *recipe, "until=decouple")
+    grid = ("--config", "profile=smoke", *recipe, "until=train")
     process = start(tree, *grid)
     while not somebody_computes(folder):
         assert process.poll() is None, process.communicate()[0]
@@ -122,7 +126,6 @@ def test_a_killed_training_leaves_nothing_half_written_and_goes_on(tree: Path) -
 
     snakemake(tree, *grid)
     assert read_record(folder / "network.json")["config"] == SHORT.public()
-    assert read_record(folder / "stage2.json")["digest"] == SHORT.digest()
     assert not [path for path in folder.iterdir() if "partial" in path.name]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from small_experiment import RECIPE, Experiment
+from small_experiment import RECIPE, WIDTHS, Experiment
 
 import ltqlib as ltq
 
@@ -17,7 +17,9 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Experiment]
         patch.delenv("LTQ_FRESH", raising=False)
         data = ltq.load_data("digits", imbalance_factor=0.1)
         baseline = ltq.train(data, seeds=[0, 1], **RECIPE)  # type: ignore[arg-type]
-        yield Experiment(home, data, baseline, ltq.decouple(baseline, "crt"))
+        crt = ltq.decouple(baseline, "crt")
+        ltq.evaluate({"baseline": baseline, "crt": crt}, bits=WIDTHS)
+        yield Experiment(home, data, baseline, crt)
 
 
 @pytest.fixture

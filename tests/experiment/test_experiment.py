@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from small_experiment import RECIPE, Experiment
+from small_experiment import RECIPE, WIDTHS, Experiment
 
 import ltqlib as ltq
 from ltqlib import paths
@@ -23,9 +23,9 @@ from ltqlib.evidence.publish import publish
 from ltqlib.experiment import networks as networks_module
 from ltqlib.experiment import outcomes
 
-pytestmark = pytest.mark.slow
+# one worker of pytest-xdist for all: what one test computes the next one reads
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("experiment")]
 
-WIDTHS = [32, 8, 4]
 PAGE = f"""
 import sys
 import ltqlib as ltq
@@ -34,7 +34,7 @@ baseline = ltq.train(data, **{RECIPE})
 crt = ltq.decouple(baseline, "crt")
 rounded = ltq.evaluate({{"baseline": baseline, "crt": crt}}, data.test, bits={WIDTHS})
 alone = ltq.sensitivity(crt, data.test, bits=[6, 4])
-said = ltq.logits(baseline, bits=[32, 4])
+said = ltq.logits(baseline, bits=[32])
 lost = ltq.estimate(rounded.right.sel(bits=32) - rounded.right, by="group")
 print(len(baseline), int(rounded.right.sum()), int(alone.right.sum()), float(abs(said).sum()))
 print("torch" in sys.modules)
@@ -45,14 +45,12 @@ def test_outcomes_are_what_the_networks_predict(at_home: Experiment) -> None:
     found = ltq.evaluate(at_home.crt, at_home.data.test, bits=WIDTHS)
     assert dict(found.sizes) == {"seed": 2, "bits": 3, "image": 500}
     pixels = torch.from_numpy(at_home.data.test.images).permute(0, 3, 1, 2)
-    for trained in at_home.crt:
-        network = trained.load("cpu")
-        for width in WIDTHS:
-            model = network if width == 32 else ltq.quantize(network, width, pixels)
-            with torch.inference_mode():
-                expected = model(pixels).argmax(1).numpy()
-            predicted = found["predicted"].sel(seed=trained.config.seed, bits=width)
-            np.testing.assert_array_equal(predicted, expected)
+    (trained,) = at_home.first
+    network = trained.load("cpu")
+    for width, model in ((32, network), (4, ltq.quantize(network, 4, pixels[:2]))):
+        with torch.inference_mode():
+            expected = model(pixels).argmax(1).numpy()
+        np.testing.assert_array_equal(found["predicted"].sel(seed=0, bits=width), expected)
 
 
 def test_outcomes_know_their_images(at_home: Experiment) -> None:
@@ -120,12 +118,19 @@ def test_a_half_is_read_from_the_whole(
 
 
 def test_methods_and_models_become_dimensions(at_home: Experiment) -> None:
-    both = {"baseline": at_home.baseline, "crt": at_home.crt}
+    both = {"one": at_home.first, "other": at_home.first}
     found = ltq.evaluate(both, bits=[32, 4], method=["w-tensor", "w-channel"])
-    assert dict(found.sizes) == {"model": 2, "method": 2, "seed": 2, "bits": 2, "image": 500}
+    assert dict(found.sizes) == {"model": 2, "method": 2, "seed": 1, "bits": 2, "image": 500}
     floating = found.right.sel(bits=32)
     assert (floating.sel(method="w-tensor") == floating.sel(method="w-channel")).all()
-    assert ltq.estimate(found.right, by="norm").loc[("crt", "w-channel", 4), "seeds"].item() == 2
+    assert ltq.estimate(found.right, by="norm").loc[("other", "w-channel", 4), "seeds"].item() == 1
+
+
+def test_known_seeds_are_those_of_the_same_configuration(at_home: Experiment) -> None:
+    assert ltq.train(at_home.data, **RECIPE).seeds == [0, 1]  # type: ignore[arg-type]
+    config = at_home.baseline.configs[0]
+    assert networks_module.known_seeds(dataclasses.replace(config, seed=7)) == [0, 1]
+    assert networks_module.known_seeds(dataclasses.replace(config, mixup=1.0)) == []
 
 
 def test_a_fresh_process_reads_everything_without_torch(at_home: Experiment) -> None:
@@ -136,13 +141,6 @@ def test_a_fresh_process_reads_everything_without_torch(at_home: Experiment) -> 
     assert first[0] == again
     assert again.split()[0] == "2"  # seeds left out: those that are known
     assert torch_again == "False"
-
-
-def test_known_seeds_are_those_of_the_same_configuration(at_home: Experiment) -> None:
-    assert ltq.train(at_home.data, **RECIPE).seeds == [0, 1]  # type: ignore[arg-type]
-    config = at_home.baseline.configs[0]
-    assert networks_module.known_seeds(dataclasses.replace(config, seed=7)) == [0, 1]
-    assert networks_module.known_seeds(dataclasses.replace(config, mixup=1.0)) == []
 
 
 @pytest.mark.parametrize(
@@ -175,8 +173,8 @@ def test_networks_of_other_images_are_refused(at_home: Experiment) -> None:
 def test_other_images_have_outcomes_of_their_own(at_home: Experiment) -> None:
     test = at_home.data.test
     few = ltq.Split.of(test.images[::7], test.labels[::7], test.classes, counts=at_home.data.counts)
-    found = ltq.evaluate(at_home.baseline, few, bits=[32, 4])
-    whole = ltq.evaluate(at_home.baseline, bits=[32, 4])
+    found = ltq.evaluate(at_home.first, few, bits=[32, 4])
+    whole = ltq.evaluate(at_home.first, bits=[32, 4])
     np.testing.assert_array_equal(
         found["predicted"], whole["predicted"].isel(image=slice(None, None, 7))
     )
@@ -186,7 +184,6 @@ def test_other_images_have_outcomes_of_their_own(at_home: Experiment) -> None:
 @pytest.fixture
 def published(at_home: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A clone that has the experiment published, with weights, and nothing in runs/."""
-    ltq.evaluate({"baseline": at_home.baseline, "crt": at_home.crt}, bits=[32, 4])
     shutil.copytree(at_home.home, tmp_path, dirs_exist_ok=True)
     monkeypatch.setenv("LTQ_HOME", str(tmp_path))
     publish("smoke", weights=True)
@@ -199,14 +196,14 @@ def test_a_clone_reads_what_is_published_and_adds_to_it(
 ) -> None:
     monkeypatch.setenv("LTQ_HOME", str(published))
     baseline = ltq.train(at_home.data, **RECIPE)  # type: ignore[arg-type]
-    known = ltq.evaluate(baseline, bits=[32, 4])
+    known = ltq.evaluate(baseline, bits=WIDTHS)
     assert baseline.seeds == [0, 1]
     assert not paths.runs().exists()
-    more = ltq.evaluate(baseline, bits=[32, 7, 4])  # from the published weights
-    xr.testing.assert_equal(more.sel(bits=[32, 4]), known)
+    more = ltq.evaluate(baseline, bits=[*WIDTHS, 7])  # from the published weights
+    xr.testing.assert_equal(more.sel(bits=WIDTHS), known)
     assert len(list(paths.runs().glob("*/*.nc"))) == 2
     monkeypatch.setattr(outcomes, "_predicted", None)
-    xr.testing.assert_equal(ltq.evaluate(baseline, bits=[32, 7, 4]), more)
+    xr.testing.assert_equal(ltq.evaluate(baseline, bits=[*WIDTHS, 7]), more)
 
 
 def test_fresh_computes_again(
@@ -233,11 +230,11 @@ def test_damaged_weights_are_refused(
         ltq.evaluate(at_home.crt, bits=[7])
 
 
-TRAIN = f"""
+TRAIN = """
 from ltqlib.training import state
 state.EVERY = 0.0  # the state is written after every pass
 import ltqlib as ltq
-ltq.train(ltq.load_data("digits", imbalance_factor=0.5), seeds=[5], **{RECIPE})
+ltq.train(ltq.load_data("digits", imbalance_factor=0.5), seeds=[5], **RECIPE)
 """
 
 
@@ -252,7 +249,8 @@ def history(path: Path) -> list[dict[str, float]]:
 
 
 def test_a_killed_training_goes_on(home: Path) -> None:
-    process = subprocess.Popen([sys.executable, "-c", TRAIN], stderr=subprocess.DEVNULL)
+    code = f"RECIPE = {RECIPE}{TRAIN}"
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     while not (found := list(home.rglob("train-state.safetensors"))) or len(history(found[0])) < 3:
         assert process.poll() is None
         time.sleep(0.02)
@@ -270,8 +268,9 @@ def test_a_killed_training_goes_on(home: Path) -> None:
 
 
 def test_two_processes_train_once(home: Path) -> None:
+    code = f"RECIPE = {RECIPE | {'train_images': 1_280}}{TRAIN}"
     both = [
-        subprocess.Popen([sys.executable, "-c", TRAIN], stderr=subprocess.PIPE, text=True)
+        subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     said = [process.communicate()[1] for process in both]
