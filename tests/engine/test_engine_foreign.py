@@ -56,7 +56,8 @@ def sweep_agrees(graph, images) -> None:
     variants, rows = weight_variants(graph, (3,)), one_layer_at_a_time(graph, (3,))
     expected = plain(graph, variants, rows, images)
     found = predict(graph, variants, rows, images, all_logits, precision="float32")["logits"]
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
+    # float32 in another order of sums: against the largest logit, for networks differ in scale
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
     assert (expected.argmax(-1) != expected.argmax(-1)[0]).any(1).sum() > 2  # layers
     np.testing.assert_array_equal(found.argmax(-1), expected.argmax(-1))
     settled = predict(graph, variants, rows, images, precision="bfloat16")["predicted"]
