@@ -9,12 +9,6 @@ from ltqlib.config import from_profile
 from ltqlib.models import Graph, build, graph_of
 
 
-@pytest.fixture(autouse=True)
-def few_images_measure_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that bfloat16 has images left that it was not measured on."""
-    monkeypatch.setattr("ltqlib.engine.precision.PILOT", 5)
-
-
 @pytest.fixture(scope="session")
 def images() -> np.ndarray:
     """uint8 (60, 32, 32, 3)."""
