@@ -35,7 +35,7 @@ book: $(STAMP) ## Build the book from the published results: _build/html/index.h
 	$(BIN)/snakemake book
 
 test: lint ## Style, types, tests, the pipeline live on small data, committed notebooks
-	$(BIN)/pytest -n 2 --dist loadgroup --durations=20
+	$(BIN)/pytest -n 2 --dist loadfile --durations=20
 	$(BIN)/pytest -n 2 --dist loadfile --nbval --nbval-current-env tests/notebooks/*.ipynb
 
 reproduce: $(STAMP) ## Train and evaluate again, from images on, then execute chapter 3 on that

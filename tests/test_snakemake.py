@@ -26,16 +26,12 @@ ROOT = Path(__file__).parent.parent
 PLAIN = from_profile("smoke", imbalance_factor=0.1)
 SHORT = from_profile("smoke", imbalance_factor=0.5, train_images=6_400, mixup=0.5)
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(900),
-    pytest.mark.xdist_group("snakemake"),  # what one test computes is there for the next
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A copy of what Snakemake needs."""
+    """A copy of what Snakemake needs; what one test computes is there for the next."""
     folder = tmp_path_factory.mktemp("tree")
     for name in ("Snakefile", "_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, folder / name)

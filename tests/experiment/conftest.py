@@ -1,7 +1,5 @@
 """The small experiment, computed once for all tests of the room."""
 
-from collections.abc import Iterator
-
 import pytest
 from small_experiment import RECIPE, WIDTHS, Experiment
 
@@ -9,7 +7,7 @@ import ltqlib as ltq
 
 
 @pytest.fixture(scope="session")
-def experiment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Experiment]:
+def experiment(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     """Two seeds at imbalance factor 0.1, both stages, in a home of their own."""
     home = tmp_path_factory.mktemp("experiment")
     with pytest.MonkeyPatch.context() as patch:
@@ -19,7 +17,7 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Experiment]
         baseline = ltq.train(data, seeds=[0, 1], **RECIPE)  # type: ignore[arg-type]
         crt = ltq.decouple(baseline, "crt")
         ltq.evaluate({"baseline": baseline, "crt": crt}, bits=WIDTHS)
-        yield Experiment(home, data, baseline, crt)
+    return Experiment(home, data, baseline, crt)
 
 
 @pytest.fixture

@@ -23,8 +23,7 @@ from ltqlib.evidence.publish import publish
 from ltqlib.experiment import networks as networks_module
 from ltqlib.experiment import outcomes
 
-# one worker of pytest-xdist for all: what one test computes the next one reads
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("experiment")]
+pytestmark = pytest.mark.slow
 
 PAGE = f"""
 import sys
