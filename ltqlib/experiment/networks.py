@@ -4,6 +4,7 @@ Nothing here imports torch unless something has to be trained or loaded.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -63,10 +64,17 @@ class Trained:
         return models.with_head(network, _head(self, network))
 
     def graph(self, device: str = "auto") -> "Graph":
-        """Its graph: folded, with the layers by name."""
-        from ltqlib.models.graph import graph_of
+        """Its graph: folded, with the layers by name; those of the last calls are in memory."""
+        stage2 = store.find_record(self.digest, store.STAGE2) or {}
+        return _graph(self, device, (self.record["training"]["weights"], stage2.get("weights")))
 
-        return graph_of(self.load(device))
+
+@functools.lru_cache(maxsize=4)
+def _graph(trained: Trained, device: str, weights: tuple[str, str | None]) -> "Graph":
+    """Tracing takes a second: one graph for all evaluations of the same weights."""
+    from ltqlib.models.graph import graph_of
+
+    return graph_of(trained.load(device))
 
 
 @dataclass(frozen=True)

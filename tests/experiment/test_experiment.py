@@ -17,8 +17,10 @@ from small_experiment import RECIPE, WIDTHS, Experiment
 
 import ltqlib as ltq
 from ltqlib import paths
+from ltqlib.cli import main
 from ltqlib.errors import InputError
 from ltqlib.evidence import store
+from ltqlib.evidence.arrays import read_dataset
 from ltqlib.evidence.publish import publish
 from ltqlib.experiment import networks as networks_module
 from ltqlib.experiment import outcomes
@@ -125,6 +127,19 @@ def test_methods_and_models_become_dimensions(at_home: Experiment) -> None:
     assert ltq.estimate(found.right, by="norm").loc[("other", "w-channel", 4), "seeds"].item() == 1
 
 
+def test_the_command_evaluates_what_chapter_3_asks_for(
+    at_home: Experiment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = ["--profile=smoke", "--train-images=6400", "--stage2-images=640"]
+    assert main(["run", "--imbalance-factor=0.1", *recipe]) == 0
+    assert "evaluate, done" in capsys.readouterr().out
+    folder = paths.runs(at_home.baseline.configs[0].digest())
+    told = [read_dataset(path).attrs for path in folder.glob("outcomes-*.nc")]
+    asked = {(each["classifier"], each["method"]) for each in told}
+    assert {(name, "w-tensor") for name in networks_module.CLASSIFIERS} <= asked
+    assert {("baseline", "w-channel"), ("baseline", "wa-tensor"), ("baseline", "wa-mse")} <= asked
+
+
 def test_known_seeds_are_those_of_the_same_configuration(at_home: Experiment) -> None:
     assert ltq.train(at_home.data, **RECIPE).seeds == [0, 1]  # type: ignore[arg-type]
     config = at_home.baseline.configs[0]
@@ -194,7 +209,8 @@ def test_a_clone_reads_what_is_published_and_adds_to_it(
     published: Path, at_home: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LTQ_HOME", str(published))
-    baseline = ltq.train(at_home.data, **RECIPE)  # type: ignore[arg-type]
+    data = ltq.load_data("digits", imbalance_factor=0.1)  # of which no graph is in memory
+    baseline = ltq.train(data, **RECIPE)  # type: ignore[arg-type]
     known = ltq.evaluate(baseline, bits=WIDTHS)
     assert baseline.seeds == [0, 1]
     assert not paths.runs().exists()
@@ -225,8 +241,9 @@ def test_damaged_weights_are_refused(
     content = bytearray(path.read_bytes())
     content[-3] ^= 1
     path.write_bytes(content)
+    data = ltq.load_data("digits", imbalance_factor=0.1)  # of which no graph is in memory
     with pytest.raises(InputError, match=f"{file} is truncated or altered"):
-        ltq.evaluate(at_home.crt, bits=[7])
+        ltq.evaluate(dataclasses.replace(at_home.crt, data=data), bits=[7])
 
 
 TRAIN = """
