@@ -44,28 +44,20 @@ class Question:
         return self.trained.digest
 
 
-def outcomes_of(
-    trained: Trained, rows: Sequence[Row], on: Split, method: str, whole: bool = True
-) -> xr.Dataset:
+def outcomes_of(trained: Trained, rows: Sequence[Row], on: Split, method: str) -> xr.Dataset:
     """Outcomes of all images of a split, with dimensions image and configuration.
 
     Args:
         rows: widths of the layers, in their order.
         method: a registered method of quantization.
-        whole: the best classes and the margin as well as the predicted class.
 
     Raises:
         InputError: an unknown method, a width that it does not have, missing images or weights.
     """
-    how: dict[str, Any] = {"classifier": trained.classifier, "method": method}
-    how["images"] = on.identity
-    if whole:
-        how["head"] = list(_head(trained))
-    found = outcomes(Question(trained, on), rows, **how)
-    if whole:
-        best = xr.where(found["margin"] > 0, found["best_tail"], found["best_head"])
-        found = found.assign(predicted=best)
-    return found
+    how = {"classifier": trained.classifier, "method": method, "images": on.identity}
+    found = outcomes(Question(trained, on), rows, head=list(_head(trained)), **how)
+    best = xr.where(found["margin"] > 0, found["best_tail"], found["best_head"])
+    return found.assign(predicted=best)
 
 
 @remember_rows
@@ -76,7 +68,7 @@ def outcomes(
     classifier: str,
     method: str,
     images: str,
-    head: Sequence[int] = (),
+    head: Sequence[int],
 ) -> xr.Dataset:
     """Compute what is not known; the keywords say how, and are the key."""
     from ltqlib import engine
@@ -86,17 +78,13 @@ def outcomes(
     _check_data(trained)
     graph, chosen = trained.graph(), methods.get(method)
     asked = [(FLOAT,) * len(graph.layers), *rows]  # the float model's margins give the step
-    reduce = engine.whole(_groups(trained, graph.classes)) if head else engine.predicted
+    reduce = engine.whole(_groups(trained, graph.classes))
     found = _predicted(graph, chosen, asked, trained, on, reduce)
-    if head:
-        step = 2.0 ** np.floor(np.log2(found["margin"][0].std() / STEPS + 1e-12))
-        found["margin"] = _on_steps(found["margin"], step)
-        del found["predicted"]  # follows from the others
-    dataset = _labelled({name: values[1:] for name, values in found.items()}, rows, graph, on)
-    if head:
-        packing = {"dtype": "int16", "scale_factor": step, "_FillValue": -LAST - 1}
-        dataset["margin"].encoding = packing
-    return dataset
+    step = 2.0 ** np.floor(np.log2(found["margin"][0].std() / STEPS + 1e-12))
+    found["margin"] = _on_steps(found["margin"], step)
+    del found["predicted"]  # follows from the others
+    kept = {name: _by_image(values[1:], name, graph.classes) for name, values in found.items()}
+    return _packed(_labelled(kept, rows, graph, on), "margin", step)
 
 
 def logits_of(trained: Trained, rows: Sequence[Row], on: Split, method: str) -> xr.Dataset:
@@ -120,16 +108,8 @@ def logits(
         return {"logits": found.float().cpu().numpy()}
 
     found = _predicted(graph, methods.get(method), rows, trained, on, reduce)["logits"]
-    dataset = xr.Dataset(
-        {
-            "widths": (("configuration", "layer"), np.array(rows, np.uint8)),
-            "logits": (("image", "configuration", "class"), found.transpose(1, 0, 2)),
-        },
-        {"label": ("image", on.labels.astype(np.uint16)), "layer": list(graph.layers)},
-    )
-    packing = {"dtype": "int16", "scale_factor": LOGIT_STEP, "_FillValue": -LAST - 1}
-    dataset["logits"].encoding = packing
-    return dataset
+    kept = {"logits": (("image", "configuration", "class"), found.transpose(1, 0, 2))}
+    return _packed(_labelled(kept, rows, graph, on), "logits", LOGIT_STEP)
 
 
 def _head(trained: Trained) -> tuple[int, ...]:
@@ -208,20 +188,29 @@ def _on_steps(margin: npt.NDArray, step: float) -> npt.NDArray[np.float64]:
     return np.where(margin > 0, steps, -steps) * step
 
 
-def _labelled(
-    found: Mapping[str, npt.NDArray], rows: Sequence[Row], graph: "Graph", on: Split
-) -> xr.Dataset:
+def _by_image(values: npt.NDArray, name: str, classes: int) -> tuple[tuple[str, str], npt.NDArray]:
     """Images first: the configurations of an image are alike and lie next to one another."""
-    small = np.uint8 if graph.classes <= 256 else np.uint16
-    variables = {
-        name: (
-            ("image", "configuration"),
-            np.ascontiguousarray(values.T if name == "margin" else values.T.astype(small)),
-        )
-        for name, values in found.items()
-    }
+    kept = values.T if name == "margin" else values.T.astype(_small(classes))
+    return ("image", "configuration"), np.ascontiguousarray(kept)
+
+
+def _small(classes: int) -> type[np.unsignedinteger]:
+    return np.uint8 if classes <= 256 else np.uint16
+
+
+def _labelled(
+    found: Mapping[str, Any], rows: Sequence[Row], graph: "Graph", on: Split
+) -> xr.Dataset:
+    """What was found, with the widths of the rows and the labels of the images."""
     widths = (("configuration", "layer"), np.array(rows, np.uint8).reshape(-1, len(graph.layers)))
     return xr.Dataset(
-        {"widths": widths, **variables},
-        {"label": ("image", on.labels.astype(small)), "layer": list(graph.layers)},
+        {"widths": widths, **found},
+        {"label": ("image", on.labels.astype(_small(graph.classes))), "layer": list(graph.layers)},
     )
+
+
+def _packed(dataset: xr.Dataset, name: str, step: float) -> xr.Dataset:
+    """A variable is stored as 16-bit numbers of steps."""
+    packing = {"dtype": "int16", "scale_factor": step, "_FillValue": -LAST - 1}
+    dataset[name].encoding = packing
+    return dataset

@@ -1,17 +1,35 @@
 """Marks that the figures share: colours of groups, intervals, hollow marks of the post, legends."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from ltqlib.paper.style import HEAD, INK, NORM, TAIL
+from ltqlib.paper.style import HEAD, INK, NORM, TAIL, new_figure
 
 COLORS = {"norm": NORM, "head": HEAD, "tail": TAIL}
 MARKERS = {"norm": "s", "head": "o", "tail": "D"}
 NAMES = {"norm": "all classes", "head": "head", "tail": "tail"}
+
+
+def titled_panels(height: float, titles: Sequence[str]) -> tuple[Figure, list[Axes]]:
+    """Panels side by side with one vertical axis and a grid, one for each title."""
+    figure = new_figure(height)
+    panels = list(figure.subplots(1, len(titles), sharey=True, squeeze=False)[0])
+    for axes, title in zip(panels, titles, strict=True):
+        axes.set_title(title)
+        axes.grid(axis="y")
+    return figure, panels
+
+
+def name_marks(axes: Axes, columns: int) -> None:
+    """One legend above the figure, from the marks of one of its panels."""
+    handles, labels = axes.get_legend_handles_labels()
+    axes.figure.legend(handles, labels, loc="outside upper center", ncols=columns)
 
 
 def with_interval(axes: Axes, places: Any, rows: pd.DataFrame, group: str, **looks: Any) -> None:

@@ -7,7 +7,16 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from ltqlib.paper.marks import COLORS, hollow, legend, of_group, reach, with_interval
+from ltqlib.paper.marks import (
+    COLORS,
+    hollow,
+    legend,
+    name_marks,
+    of_group,
+    reach,
+    titled_panels,
+    with_interval,
+)
 from ltqlib.paper.style import INK, NORM, new_figure
 from ltqlib.statistics.estimate import Estimates
 from ltqlib.statistics.losses import GROUP
@@ -16,7 +25,7 @@ FLOAT = 32
 
 
 def bits_curve(
-    accuracy: Estimates, post: Mapping[str, Mapping[int, Sequence[float]]] = {}
+    accuracy: Estimates, post: Mapping[str, Mapping[int, Sequence[float]]] | None = None
 ) -> Figure:
     """Head and tail accuracy over bit-width, one panel a model.
 
@@ -25,8 +34,7 @@ def bits_curve(
         post: ``{model: {bits: [head, tail]}}``, as hollow marks.
     """
     models = list(dict.fromkeys(accuracy.index.get_level_values("model")))
-    figure = new_figure(3.8)
-    panels = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
+    figure, panels = titled_panels(3.8, models)
     for axes, model in zip(panels, models, strict=True):
         rows = accuracy.loc[model]
         widths = list(dict.fromkeys(rows.index.get_level_values("bits")))
@@ -39,8 +47,6 @@ def bits_curve(
             hollow(axes, [widths.index(w) for w in told], list(told.values()), group)
         axes.set_xticks(places, ["float" if w == FLOAT else str(w) for w in widths])
         axes.set_xlabel("bits of the weights")
-        axes.set_title(model)
-        axes.grid(axis="y")
     panels[0].set_ylabel("test accuracy (%)")
     legend(panels[0])
     return figure
@@ -54,8 +60,7 @@ def two_losses(plain: Estimates, equal: Estimates, widths: Sequence[int] = (6, 5
         equal: what :func:`ltqlib.lost_at_equal_head` returns, the same index.
     """
     models = list(dict.fromkeys(plain.index.get_level_values("model")))
-    figure = new_figure(3.6)
-    panels = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
+    figure, panels = titled_panels(3.6, models)
     shown = (
         ("head", plain, "head, as it is", -0.22, "full"),
         ("tail", plain, "tail, as it is", 0.0, "full"),
@@ -64,16 +69,13 @@ def two_losses(plain: Estimates, equal: Estimates, widths: Sequence[int] = (6, 5
     for axes, model in zip(panels, models, strict=True):
         for group, table, label, shift, fill in shown:
             name = group if table is plain else GROUP
-            rows = table.loc[model].xs(name, level="group").loc[list(widths)]
+            rows = of_group(table.loc[model], name).loc[list(widths)]
             looks: dict[str, Any] = {"label": label, "ls": "none", "fillstyle": fill}
             with_interval(axes, np.arange(len(widths)) + shift, rows, group, **looks)
         axes.axhline(0, color=NORM, lw=0.8)
         axes.set_xticks(range(len(widths)), [f"{w} bits" for w in widths])
-        axes.set_title(model)
-        axes.grid(axis="y")
     panels[0].set_ylabel("points lost")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    name_marks(panels[0], 3)
     return figure
 
 
@@ -114,10 +116,8 @@ def by_seed(each: Estimates, together: Estimates) -> Figure:
         together: index model, bits, group; intervals over seeds and images.
     """
     models = list(dict.fromkeys(together.index.get_level_values("model")))
-    figure = new_figure(3.6)
-    panels = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
+    figure, panels = titled_panels(3.6, models)
     small: dict[str, Any] = {"ls": "none", "ms": 4, "lw": 1, "capsize": 0, "label": "one seed"}
-    large: dict[str, Any] = {"ls": "none", "ms": 7, "color": INK, "label": "all seeds"}
     for axes, model in zip(panels, models, strict=True):
         whole = together.loc[model].droplevel("group")
         mine, widths = each.loc[model].droplevel("group"), list(whole.index)
@@ -128,15 +128,12 @@ def by_seed(each: Estimates, together: Estimates) -> Figure:
             with_interval(axes, places, rows, "norm", **small)
             small["label"] = None
         axes.errorbar(np.arange(len(widths)) + 0.3, whole["value"], yerr=reach(whole), fmt="D",
-                      capsize=3, **{k: v for k, v in large.items() if k != "ls"})  # fmt: skip
+                      capsize=3, ms=7, color=INK, label="all seeds")  # fmt: skip
         small["label"] = "one seed"
         axes.axhline(0, color=INK, lw=0.8)
         axes.set_xticks(range(len(widths)), [f"{w} bits" for w in widths])
-        axes.set_title(model)
-        axes.grid(axis="y")
     panels[0].set_ylabel("tail loss beyond\nhead loss (points)")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2)
+    name_marks(panels[0], 2)
     return figure
 
 

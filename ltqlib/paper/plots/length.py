@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ltqlib.paper.marks import at_bits, of_group, with_interval
+from ltqlib.paper.marks import at_bits, name_marks, of_group, with_interval
 from ltqlib.paper.style import INK, new_figure
 from ltqlib.statistics.estimate import Estimates
 from ltqlib.statistics.losses import GROUP
@@ -32,8 +32,7 @@ def over_length(accuracy: Estimates, plain: Estimates, equal: Estimates, bits: i
                   label="tail at equal head accuracy")  # fmt: skip
     right.axhline(0, color=INK, lw=0.8)
     right.set_ylabel(f"points lost at {bits} bits")
-    handles, labels = right.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    name_marks(right, 3)
     return figure
 
 
