@@ -49,7 +49,7 @@ def keep(config: RunConfig, evaluations: int = 1) -> str:
         ([*SMOKE, "--data", "mnist"], "data source 'mnist' is unknown"),
         ([*SMOKE, "--data", "folder:nowhere"], "nowhere"),
         ([*SMOKE, "--until", "distil"], "invalid choice: 'distil'"),
-        ([*SMOKE, "--class-order", "1,x"], "neither a list of labels"),
+        ([*SMOKE, "--class-order", "1,x"], "no list of labels"),
         ([*SMOKE, "--class-order", "0,0"], "class_order names 2 classes"),
         ([*SMOKE, "--class-order", "0,0,1,2,3,4,5,6,7,8"], "not a permutation"),
         ([*SMOKE, "--seed", "-1"], "seed is -1: it must be"),

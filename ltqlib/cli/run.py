@@ -94,18 +94,12 @@ def evaluate(networks: "Networks") -> None:
         ltq.evaluate(ltq.decouple(networks, name), bits=[32])
 
 
-def _class_order(text: str) -> tuple[int, ...]:
-    from ltqlib.data import CLASS_ORDERS
-
-    if text in CLASS_ORDERS:
-        return CLASS_ORDERS[text]
+def _class_order(text: str) -> tuple[int, ...] | str:
+    """Labels as numbers; a name stays one."""
     try:
         return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise InputError(
-            f"--class-order {text!r} is neither a list of labels like 9,8,7 nor one of "
-            f"{', '.join(CLASS_ORDERS)}"
-        ) from error
+    except ValueError:
+        return text
 
 
 def _check_device(device: str) -> None:

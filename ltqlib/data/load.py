@@ -13,7 +13,7 @@ from ltqlib.data.cifar10 import cifar10
 from ltqlib.data.digits import digits
 from ltqlib.data.folder import folder
 from ltqlib.data.groups import HEAD_TAIL, Groups, make_groups
-from ltqlib.data.longtail import Indices, long_tailed_counts, nested_subset
+from ltqlib.data.longtail import CLASS_ORDERS, Indices, long_tailed_counts, nested_subset
 from ltqlib.data.source import SIZE, Images, Labels, Source
 from ltqlib.data.split import Split
 from ltqlib.errors import InputError
@@ -112,7 +112,7 @@ class LongTail:
 def load_data(
     source: str = "cifar10",
     imbalance_factor: float | Literal["natural"] = 1.0,
-    class_order: Sequence[int] = (),
+    class_order: Sequence[int] | str = (),
     groups: str | Mapping[str, Any] = HEAD_TAIL,
     *,
     size: int = SIZE,
@@ -128,7 +128,8 @@ def load_data(
             folder (``LTQ_HOME``).
         imbalance_factor: n_min / n_max in (0, 1], of counts ``n_max * IF**(rank / (C - 1))`` with
             the smallest class as n_max (Cao et al., 2019); or ``"natural"``: the data as they are.
-        class_order: class_order[rank] = class; empty means label order.
+        class_order: class_order[rank] = class, or the name of one: ``"label"`` (as are no labels),
+            ``"reversed"``, ``"random-1"`` or ``"random-2"``, of ten classes each.
         groups: ``"head-tail"`` (head: the first 40 % of the ranks; of natural counts: the most
             frequent classes that together hold at least half of the training images),
             ``"many-medium-few"`` (more than 100, 20 to 100, fewer than 20 training images), or
@@ -178,11 +179,16 @@ def _open(source: str, size: int) -> Source:
     return cifar10() if source == "cifar10" else digits()
 
 
-def _check_order(class_order: Sequence[int], classes: int, natural: bool) -> tuple[int, ...]:
+def _check_order(class_order: Sequence[int] | str, classes: int, natural: bool) -> tuple[int, ...]:
     """``class_order`` as a tuple of int, refused where it is no permutation of the labels."""
+    if isinstance(class_order, str) and class_order in CLASS_ORDERS:
+        class_order = CLASS_ORDERS[class_order]
     listed = hasattr(class_order, "__getitem__") and hasattr(class_order, "__len__")
     if not listed or isinstance(class_order, (str, bytes, Mapping)):
-        raise InputError(f"class_order {brief(class_order)} is no list of labels")
+        names = ", ".join(CLASS_ORDERS)
+        raise InputError(
+            f"class_order {brief(class_order)} is no list of labels and none of {names}"
+        )
     if len(class_order) == 0:
         return ()
     if natural:

@@ -84,8 +84,11 @@ class Estimates(pd.DataFrame):
         seeds = sorted(set(self["seeds"])) if "seeds" in self else []
         over = " to ".join(str(n) for n in sorted({*seeds[:1], *seeds[-1:]}))
         over += " seed" if seeds == [1] else " seeds"
-        alone = self.attrs.get("over") == "seeds"
-        if not alone:
+        given = self.attrs.get("over", "")
+        alone = given == "seeds"
+        if given and not alone:
+            over = given
+        elif not alone:
             images = self.attrs.get("images")
             over += f" and {images:,} test images" if images else " and test images"
         level = 100 * self.attrs.get("level", 0.95)

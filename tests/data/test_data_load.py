@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ltqlib.config import from_profile
-from ltqlib.data import load_data
+from ltqlib.data import CLASS_ORDERS, load_data
 from ltqlib.errors import InputError
 
 
@@ -69,3 +69,10 @@ def test_the_readers_groups_reach_the_test_images():
 def test_a_tail_that_a_folder_cannot_have_is_refused(make_folder):
     with pytest.raises(InputError, match=r"leaves the rarest class.* use at least 0.5"):
         load_data(f"folder:{make_folder()}", imbalance_factor=0.1)
+
+
+@pytest.mark.parametrize("name", CLASS_ORDERS)
+def test_class_orders_go_by_name(name: str) -> None:
+    named = load_data("digits", 0.1, class_order=name)
+    assert named.class_order == CLASS_ORDERS[name]
+    assert named.counts == load_data("digits", 0.1, class_order=CLASS_ORDERS[name]).counts

@@ -217,3 +217,19 @@ def test_claims_are_coloured_by_their_verdict() -> None:
     assert list(mark.lines[0].get_xdata()) == [3.0]  # type: ignore[attr-defined]
     assert mark.lines[0].get_color() == HEAD  # type: ignore[attr-defined]
     assert render(figure) > 5_000
+
+
+def test_a_class_is_followed_through_its_frequencies() -> None:
+    shown = xr.DataArray(
+        np.arange(2 * 2 * 3 * 4.0).reshape(2, 2, 3, 4),
+        dims=("measure", "order", "seed", "class"),
+        coords={"measure": ["accuracy", "lost"],
+                "count": (("order", "class"), [[8, 4, 2, 1], [1, 2, 4, 8]]),
+                "name": ("class", list("abcd"))},
+    )  # fmt: skip
+    figure = plots.over_frequency(shown)
+    line = figure.axes[1].lines[0]  # class a has one image in the second order, eight in the first
+    mean = shown.mean("seed").sel(measure="lost", **{"class": 0})
+    assert list(line.get_xdata()) == [1, 8]
+    assert list(line.get_ydata()) == [float(mean[1]), float(mean[0])]
+    assert render(figure) > 10_000

@@ -12,6 +12,7 @@ from ltqlib.errors import InputError
 from ltqlib.statistics import identity, mixed
 from ltqlib.statistics.identity import decompose, fit_identity
 from ltqlib.statistics.mixed import fit_mixed
+from ltqlib.statistics.rarity import rarity_and_class
 
 CLASSES = 10
 COUNTS = [int(5000 * 0.01 ** (rank / 9)) for rank in range(CLASSES)]
@@ -294,3 +295,25 @@ def test_without_a_second_seed_nothing_is_shared():
 def test_bad_input_is_named(call, message):
     with pytest.raises(InputError, match=message):
         call(noisy())
+
+
+def test_labelled_values_are_split_measure_by_measure():
+    """Planted: accuracy has a slope, the loss has class effects alone; a seed is missing."""
+    generator = np.random.default_rng(3)
+    ranked = np.stack([np.arange(CLASSES), *(generator.permutation(CLASSES) for _ in range(3))])
+    counts = np.empty((4, CLASSES), int)
+    np.put_along_axis(counts, ranked, np.array(COUNTS)[None].repeat(4, 0), axis=1)
+    slope = np.stack([20 * np.log10(counts), 0 * counts])[:, :, None].repeat(2, 2)
+    values = xr.DataArray(
+        slope + EFFECTS,
+        dims=("measure", "order", "seed", "class"),
+        coords={"measure": ["accuracy", "loss"], "order": list("abcd"), "class": range(CLASSES)},
+    ).assign_coords(count=(("order", "class"), counts))
+    values[:, 2, 1] = np.nan  # not trained
+    split = rarity_and_class(values, {"head": range(4), "tail": range(4, 10)}, order="a")["value"]
+    steps = np.log10(COUNTS)
+    rarity = 20 * (steps[:4].mean() - steps[4:].mean())
+    identity_part = EFFECTS[:4].mean() - EFFECTS[4:].mean()
+    found = split["accuracy"].to_list()
+    assert found == pytest.approx([20, rarity, identity_part, rarity + identity_part])
+    assert split["loss"].to_list() == pytest.approx([0, 0, identity_part, identity_part], abs=1e-9)

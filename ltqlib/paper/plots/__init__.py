@@ -7,6 +7,7 @@ from ltqlib.paper.plots.accuracy import decoupling_bars, over_imbalance
 from ltqlib.paper.plots.bits import bits_curve, by_seed, head_tail_curves, two_losses
 from ltqlib.paper.plots.claims import claims_forest
 from ltqlib.paper.plots.counts import class_counts
+from ltqlib.paper.plots.identity import over_frequency
 from ltqlib.paper.plots.layers import class_accuracy, mixed_gains, rank_changes, sensitivity_bars
 from ltqlib.paper.plots.length import over_length
 from ltqlib.paper.plots.repair import repair_sizes
@@ -20,6 +21,7 @@ __all__ = [
     "decoupling_bars",
     "head_tail_curves",
     "mixed_gains",
+    "over_frequency",
     "over_imbalance",
     "over_length",
     "rank_changes",
