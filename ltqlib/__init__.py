@@ -17,6 +17,7 @@ above it alone (tests/test_architecture.py holds them to it)::
     bench
     experiment
     paper
+    deploy
     cli
 """
 
