@@ -5,6 +5,7 @@ which know nothing of the store.
 """
 
 from ltqlib.experiment.evaluate import evaluate, logits, sensitivity
+from ltqlib.experiment.inspection import traits
 from ltqlib.experiment.networks import Networks, decouple, train
 
-__all__ = ["Networks", "decouple", "evaluate", "logits", "sensitivity", "train"]
+__all__ = ["Networks", "decouple", "evaluate", "logits", "sensitivity", "train", "traits"]

@@ -75,7 +75,7 @@ def outcomes(
     from ltqlib.quantization import methods
 
     trained, on = question.trained, question.on
-    _check_data(trained)
+    check_data(trained)
     graph, chosen = trained.graph(), methods.get(method)
     asked = [(FLOAT,) * len(graph.layers), *rows]  # the float model's margins give the step
     reduce = engine.whole(_groups(trained, graph.classes))
@@ -101,7 +101,7 @@ def logits(
     from ltqlib.quantization import methods
 
     trained, on = question.trained, question.on
-    _check_data(trained)
+    check_data(trained)
     graph = trained.graph()
 
     def reduce(found: Any) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def _head(trained: Trained) -> tuple[int, ...]:
     return next(iter(trained.data.groups.values()))
 
 
-def _check_data(trained: Trained) -> None:
+def check_data(trained: Trained) -> None:
     told = trained.record["data"]["fingerprint"]
     if trained.data.fingerprint != told:
         raise InputError(
