@@ -83,7 +83,7 @@ def over_seeds(values: xr.DataArray, level: float = 0.95, unit: str = "Points") 
     For what has no interval over images of its own: a minimum, a rank correlation.
 
     Args:
-        values: dimension ``seed`` (NaN: not measured); all others become rows.
+        values: dimension ``seed`` (NaN: not measured); ``group`` and all others become rows.
         level: of the intervals.
         unit: what the values are, for the table.
 
@@ -92,8 +92,10 @@ def over_seeds(values: xr.DataArray, level: float = 0.95, unit: str = "Points") 
     """
     if "seed" not in values.dims:
         raise InputError(f"over_seeds needs the dimension seed, not {values.dims}")
-    rows = [dim for dim in values.dims if dim != "seed"]
-    array = values.transpose(*rows, "seed").to_numpy().astype(float)
+    if "group" not in values.dims:
+        values = values.expand_dims(group=[str(values.name or "mean")])
+    rows = [dim for dim in values.dims if dim not in ("seed", "group")]
+    array = values.transpose(*rows, "group", "seed").to_numpy().astype(float)
     seeds = (~np.isnan(array)).sum(axis=-1)
     many = seeds > 1
     filled, weight = np.nan_to_num(array), ~np.isnan(array)
@@ -108,7 +110,7 @@ def over_seeds(values: xr.DataArray, level: float = 0.95, unit: str = "Points") 
     p_value = np.where(exact, np.where(np.abs(mean) < 1e-12, 1.0, 0.0), p_value)
     found = Interval(mean, mean - half, mean + half, p_value, seeds, seeds - 1, sd)
     names: dict[Hashable, npt.NDArray] = {dim: values[dim].to_numpy() for dim in rows}
-    table = table_of(found, names, [str(values.name or "mean")], "group")
+    table = table_of(found, names, values["group"].values.tolist(), "group")
     table.attrs = {"level": level, "unit": unit, "over": "seeds"}
     return table
 

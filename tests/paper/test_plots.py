@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 import ltqlib as ltq
 from ltqlib.paper import claims, overview, plots
 from ltqlib.paper.style import HEAD, TAIL
-from ltqlib.statistics import Estimates
+from ltqlib.statistics import Estimates, over_seeds
 
 
 def render(figure: Figure) -> int:
@@ -232,4 +232,18 @@ def test_a_class_is_followed_through_its_frequencies() -> None:
     mean = shown.mean("seed").sel(measure="lost", **{"class": 0})
     assert list(line.get_xdata()) == [1, 8]
     assert list(line.get_ydata()) == [float(mean[1]), float(mean[0])]
+    assert render(figure) > 10_000
+
+
+def test_rounding_beside_noise_of_equal_strength(outcomes: xr.Dataset) -> None:
+    loss = lost(outcomes).sel(model="baseline", bits=[6, 4], drop=True)
+    table = ltq.estimate(loss.rename(bits="passes"), by="group")
+    layers = xr.DataArray([[1.0, 3.0], [2.0, 6.0]], dims=("passes", "layer"),
+                          coords={"passes": [6, 4]})  # fmt: skip
+    error = over_seeds(layers.rename(layer="seed"))
+    figure = plots.rounding_and_noise(table, 2 * table, error, layers)
+    tail = list(table.xs("tail", level="group")["value"])
+    assert marks(figure, 0)[1] == tail
+    assert marks(figure, 1)[1] == [2 * value for value in tail]
+    assert marks(figure, 2)[0] == [2, 4]
     assert render(figure) > 10_000

@@ -9,7 +9,7 @@ from ltqlib.paper.plots.claims import claims_forest
 from ltqlib.paper.plots.counts import class_counts
 from ltqlib.paper.plots.identity import over_frequency
 from ltqlib.paper.plots.layers import class_accuracy, mixed_gains, rank_changes, sensitivity_bars
-from ltqlib.paper.plots.length import over_length
+from ltqlib.paper.plots.length import over_length, rounding_and_noise
 from ltqlib.paper.plots.repair import repair_sizes
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "over_length",
     "rank_changes",
     "repair_sizes",
+    "rounding_and_noise",
     "sensitivity_bars",
     "two_losses",
 ]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import xarray as xr
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from ltqlib.paper.style import INK, new_figure
@@ -22,9 +23,9 @@ def over_frequency(values: xr.DataArray) -> Figure:
         shown = mean.sel(measure=measure).to_numpy()
         for number, name in enumerate(names):
             order = np.argsort(counts[:, number])
-            style = ("-", "--")[number % 2]
+            shade, style = colormaps["tab10"](number % 10), ("-", "--")[number % 2]
             axes.plot(counts[order, number], shown[order, number], f"o{style}", ms=4,
-                      color=f"C{number // 2}", label=name)  # fmt: skip
+                      color=shade, label=name)  # fmt: skip
         axes.axhline(0, color=INK, lw=0.8)
         axes.set_xscale("log")
         axes.set_xlabel("training images of the class")

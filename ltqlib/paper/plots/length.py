@@ -4,11 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ltqlib.paper.marks import at_bits, name_marks, of_group, with_interval
-from ltqlib.paper.style import INK, new_figure
+from ltqlib.paper.style import FAINT, INK, new_figure
 from ltqlib.statistics.estimate import Estimates
 from ltqlib.statistics.losses import GROUP
 
@@ -33,6 +34,39 @@ def over_length(accuracy: Estimates, plain: Estimates, equal: Estimates, bits: i
     right.axhline(0, color=INK, lw=0.8)
     right.set_ylabel(f"points lost at {bits} bits")
     name_marks(right, 3)
+    return figure
+
+
+def rounding_and_noise(
+    rounding: Estimates, noise: Estimates, error: Estimates, layers: xr.DataArray
+) -> Figure:
+    """What head and tail lose by rounding and by noise, and the rounding error, over the length.
+
+    Args:
+        rounding, noise: losses in points, index passes, group.
+        error: mean over the layers of ``layers``, index passes, group.
+        layers: root mean square of each layer's rounding error over that of its weights, percent,
+            dimensions passes and layer.
+    """
+    figure = new_figure(3.6)
+    left, middle, right = panels = figure.subplots(1, 3)
+    middle.sharey(left)
+    passes = [int(n) for n in layers["passes"]]
+    for axes, table, title in ((left, rounding, "4 bits"), (middle, noise, "equal noise")):
+        _lines(axes, passes, {g: of_group(table, g) for g in ("head", "tail")})
+        axes.axhline(0, color=INK, lw=0.8)
+        axes.set_title(title)
+    left.set_ylabel("points lost")
+    places = np.arange(len(passes))
+    right.plot(places, layers.transpose("passes", "layer"), color=FAINT, lw=1)
+    rows = error.droplevel("group").loc[passes]
+    with_interval(right, places, rows, "norm", label="mean of layers")
+    right.set_xticks(places, [str(n) for n in passes])
+    right.set_title("rounding error")
+    right.set_ylabel("% of the weights")
+    for axes in panels:
+        axes.set_xlabel("passes")
+    name_marks(left, 2)
     return figure
 
 
