@@ -79,6 +79,10 @@ class Graph:
         graph._check(module)
         return graph
 
+    def __deepcopy__(self, memo: object) -> "Graph":
+        """Itself: nothing changes a graph once it is traced."""
+        return self
+
     @torch.inference_mode()
     def _check(self, module: nn.Module) -> None:
         """Refuse a graph that does not compute what its module does."""

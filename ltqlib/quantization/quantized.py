@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from ltqlib.quantization.grids import QParams, fake_quantize
-from ltqlib.quantization.sites import behind_sites, bias_of, channel_dim
+from ltqlib.quantization.sites import behind_sites, channel_dim, own_bias
 from ltqlib.quantization.types import BitConfig, Bits, Variant
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Quantized(nn.Module):
     ) -> None:
         super().__init__()
         self.variants, self.biases = dict(variants), dict(biases or {})
-        self.layers, self.method = list(graph.layers), method
+        self.graph, self.layers, self.method = graph, list(graph.layers), method
         weights = {
             name: variant.weight.dequantize().to(graph.weight(name))
             for name, variant in variants.items()
@@ -80,7 +80,7 @@ class Quantized(nn.Module):
         shifts = {site: Shift(b, channel_dim(graph, site)) for site, b in self.biases.items()}
         self.model = behind_sites(graph.module(weights, inputs), shifts)
         self.inputs = nn.ModuleList(inputs.values())  # so that `to` moves their grids
-        new = [site for site in shifts if bias_of(graph, graph.node(site)) is None]
+        new = [site for site in shifts if own_bias(graph, graph.node(site)) is None]
         self._new_biases = sum(self.biases[site].numel() for site in new)
         self.eval()
 

@@ -45,6 +45,12 @@ def bias_of(graph: "Graph", site: fx.Node) -> Tensor | None:
     return graph.traced.constant(argument(site, "bias"))
 
 
+def own_bias(graph: "Graph", site: fx.Node) -> str | None:
+    """The constant that is the bias of this site and nothing else; None if there is none."""
+    bias = argument(site, "bias")
+    return str(bias.target) if bias is not None and len(bias.users) == 1 else None
+
+
 def channel_dim(graph: "Graph", site: str) -> int:
     """The dimension of a site's output that the layer's output channels run along."""
     return -1 if graph.layers[graph.sites[site]].kind == "linear" else 1
