@@ -7,5 +7,15 @@ which know nothing of the store.
 from ltqlib.experiment.evaluate import evaluate, logits, sensitivity
 from ltqlib.experiment.inspection import traits
 from ltqlib.experiment.networks import Networks, decouple, train
+from ltqlib.experiment.repaired import repaired
 
-__all__ = ["Networks", "decouple", "evaluate", "logits", "sensitivity", "train", "traits"]
+__all__ = [
+    "Networks",
+    "decouple",
+    "evaluate",
+    "logits",
+    "repaired",
+    "sensitivity",
+    "train",
+    "traits",
+]

@@ -47,11 +47,11 @@ def evaluate(
     """
     if isinstance(networks, Mapping):
         each = {name: evaluate(those, on, bits, method) for name, those in networks.items()}
-        return _along("model", each)
+        return along("model", each)
     if not isinstance(method, str):
-        return _along("method", {name: evaluate(networks, on, bits, name) for name in method})
+        return along("method", {name: evaluate(networks, on, bits, name) for name in method})
     by_seed = {trained.config.seed: _of_one(trained, on, bits, method) for trained in networks}
-    return _along("seed", by_seed)
+    return along("seed", by_seed)
 
 
 def sensitivity(
@@ -70,13 +70,13 @@ def sensitivity(
     """
     if isinstance(networks, Mapping):
         each = {name: sensitivity(those, on, bits, method) for name, those in networks.items()}
-        return _along("model", each)
+        return along("model", each)
     if not isinstance(method, str):
-        return _along("method", {name: sensitivity(networks, on, bits, name) for name in method})
+        return along("method", {name: sensitivity(networks, on, bits, name) for name in method})
     widths = list(dict.fromkeys([FLOAT, *bits]))
     by_seed = {t.config.seed: _one_layer(t, on, widths, method) for t in networks}
     costs = networks.layers
-    found = _along("seed", by_seed)
+    found = along("seed", by_seed)
     return found.assign_coords(
         {
             name: ("layer", [cost[name] for cost in costs.values()])
@@ -157,9 +157,9 @@ def logits(
     for trained in networks:
         rows = [_row(trained, width) for width in widths]
         split, half = _whole(trained, on)
-        found = _described(logits_of(trained, rows, split, method), trained, half)
+        found = described(logits_of(trained, rows, split, method), trained, half)
         each[trained.config.seed] = found.rename(configuration="bits").assign_coords(bits=widths)
-    found = _along("seed", each)
+    found = along("seed", each)
     classes = list(range(found.sizes["class"]))
     array = found["logits"].assign_coords({"class": classes}).assign_attrs(found.attrs)
     return array.transpose("seed", "bits", "image", "class")
@@ -171,7 +171,7 @@ def _asked(trained: Trained, rows: Sequence[Row], on: Split | None, method: str)
     found = outcomes_of(trained, rows, split, method)
     # int8, not bool: outcomes are there to be subtracted
     found["right"] = (found["predicted"] == found["label"]).astype("int8")
-    return _described(found, trained, half).transpose("configuration", "image")
+    return described(found, trained, half).transpose("configuration", "image")
 
 
 def _whole(trained: Trained, on: Split | None) -> tuple[Split, str | None]:
@@ -187,11 +187,11 @@ def _whole(trained: Trained, on: Split | None) -> tuple[Split, str | None]:
     return on, None
 
 
-def _described(found: xr.Dataset, trained: Trained, half: str | None) -> xr.Dataset:
+def described(found: xr.Dataset, trained: Trained, half: str | None = None) -> xr.Dataset:
     """With group and half of each image, and what the data are; one half of the images."""
     labels = found["label"].values.astype(np.int64)
     data = trained.data
-    found = found.drop_vars(["widths", "layer"]).assign_coords(
+    found = found.drop_vars(["widths", "layer"], errors="ignore").assign_coords(
         group=("image", np.array(data.test.group_of_class)[labels]),
         half=("image", np.where(half_mask(labels), *HALVES)),
     )
@@ -199,7 +199,7 @@ def _described(found: xr.Dataset, trained: Trained, half: str | None) -> xr.Data
     return found.isel(image=np.flatnonzero(found["half"].values == half)) if half else found
 
 
-def _along(dim: str, each: Mapping[Any, xr.Dataset]) -> xr.Dataset:
+def along(dim: str, each: Mapping[Any, xr.Dataset]) -> xr.Dataset:
     """One after the other along a new dimension, where all have the same images."""
     datasets = list(each.values())
     first = datasets[0]

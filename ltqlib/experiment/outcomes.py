@@ -79,7 +79,7 @@ def outcomes(
     graph, chosen = trained.graph(), methods.get(method)
     asked = [(FLOAT,) * len(graph.layers), *rows]  # the float model's margins give the step
     reduce = engine.whole(_groups(trained, graph.classes))
-    found = _predicted(graph, chosen, asked, trained, on, reduce)
+    found = predict(graph, chosen, asked, trained, on, reduce)
     step = 2.0 ** np.floor(np.log2(found["margin"][0].std() / STEPS + 1e-12))
     found["margin"] = _on_steps(found["margin"], step)
     del found["predicted"]  # follows from the others
@@ -107,7 +107,7 @@ def logits(
     def reduce(found: Any) -> dict[str, Any]:
         return {"logits": found.float().cpu().numpy()}
 
-    found = _predicted(graph, methods.get(method), rows, trained, on, reduce)["logits"]
+    found = predict(graph, methods.get(method), rows, trained, on, reduce)["logits"]
     kept = {"logits": (("image", "configuration", "class"), found.transpose(1, 0, 2))}
     return _packed(_labelled(kept, rows, graph, on), "logits", LOGIT_STEP)
 
@@ -126,18 +126,20 @@ def check_data(trained: Trained) -> None:
         )
 
 
-def _predicted(
+def predict(
     graph: "Graph",
     method: "Method",
     rows: Sequence[Row],
     trained: Trained,
     on: Split,
     reduce: Any,
+    calibration: npt.NDArray[np.uint8] | None = None,
 ) -> dict[str, npt.NDArray]:
-    """(rows, images, ...) of each quantity that is kept."""
+    """(rows, images, ...) of each quantity that is kept; ``calibration`` on images of choice."""
     from ltqlib import engine
 
-    calibration = _calibration_images(trained) if method.calibrated else None
+    if calibration is None and method.calibrated:
+        calibration = _calibration_images(trained)
     if not method.local:
         return _one_by_one(graph, method, rows, on, reduce, calibration)
     samples = method.samples(graph, calibration)  # type: ignore[attr-defined]

@@ -49,7 +49,7 @@ def test_judged_images_are_never_matched(logits: xr.DataArray) -> None:
 
 
 def test_more_images_than_there_are(logits: xr.DataArray) -> None:
-    with pytest.raises(InputError, match="201 images cannot be drawn from a half of 200"):
+    with pytest.raises(InputError, match="201 images cannot be drawn from 200"):
         repair(logits, images=201)
 
 

@@ -12,6 +12,7 @@ name               weights: grids and range          inputs: range
 =================  ================================  ==============================
 ``w-tensor``       one a tensor, min-max             float
 ``w-channel``      one a channel, min-max            float
+``w-mse``          one a tensor, least squares       float
 ``wa-tensor``      one a tensor, min-max             min-max
 ``wa-percentile``  one a channel, min-max            0.1 % to 99.9 %
 ``wa-mse``         one a channel, least squares      least squares
@@ -90,6 +91,7 @@ class RoundToNearest(LocalMethod):
 
 register(RoundToNearest("w-tensor"))
 register(RoundToNearest("w-channel", weight_per_channel=True))
+register(RoundToNearest("w-mse", weight_range="mse"))
 register(RoundToNearest("wa-tensor", activations=True))
 register(
     RoundToNearest(
