@@ -3,13 +3,13 @@
 Random configurations are the leaves of a tree: prefixes, each with several middles, each with
 several ends. Evaluating them takes a fraction of the time of independent draws, because what shares
 its first layers runs through them once; but those of one prefix are not independent, so every
-configuration carries its ``cluster``. Structured ones are what practice tries first.
+configuration carries its ``cluster``. Beside them are the float model and each layer alone at each
+width, which proxies may see.
 """
 
-import itertools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,7 @@ from ltqlib.allocation import Widths
 from ltqlib.errors import InputError
 
 FLOAT = 32
-BROKEN = 2  # bits at which one layer alone ruins the network: kept, but rare
-
-FAMILIES = ("uniform", "one-layer", "ends", "split", "monotone", "two-width", "random")
+FAMILIES = ("one-layer", "random")
 
 Row = tuple[int, ...]
 
@@ -32,16 +30,12 @@ class Plan:
     """What is drawn.
 
     Args:
-        widths: weight bits that random and structured configurations are made of, ascending.
-        stages: numbers of layers before which structured configurations change their width.
+        widths: weight bits that configurations are made of, ascending.
         cuts: where a random prefix and a middle end, in layers.
-        prefixes: random prefixes (clusters) of all widths.
-        pairs: random prefixes of two widths only, ``low_high``.
+        prefixes: random prefixes (clusters).
         branches: middles of a prefix, and ends of a middle.
-        low_high: the two widths of the post's allocations.
         means: the range of a random prefix's average bits a layer.
         spread: standard deviation of the same average around it in middles and ends.
-        broken: share of prefixes, middles and ends with one layer at 2 bits.
         seed: of all draws.
 
     Raises:
@@ -49,15 +43,11 @@ class Plan:
     """
 
     widths: tuple[int, ...] = (3, 4, 5, 6, 8)
-    stages: tuple[int, ...] = (2, 4, 7, 10, 13)
     cuts: tuple[int, int] = (7, 10)
-    prefixes: int = 250
-    pairs: int = 30
-    branches: tuple[int, int] = (4, 5)
-    low_high: tuple[int, int] = (4, 6)
+    prefixes: int = 40
+    branches: tuple[int, int] = (3, 4)
     means: tuple[float, float] = (3.5, 6.5)
     spread: float = 0.8
-    broken: float = 0.04
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -65,35 +55,16 @@ class Plan:
         if not 0 < first < second:
             raise InputError(f"cuts {self.cuts} are not ascending: give two numbers of layers")
         # half of what there is: draws without repetition end, and soon
-        if 2 * self.pairs > 2**first or 2 * self.branches[0] > 2 ** (second - first):
+        kinds, lengths = len(self.widths), (first, second - first)
+        wanted = (self.prefixes, self.branches[0])
+        if any(2 * n > kinds**length for n, length in zip(wanted, lengths, strict=True)):
             raise InputError(
-                f"{self.pairs} prefixes and {self.branches[0]} middles are too many for two widths "
-                f"and cuts {self.cuts}: ask for fewer"
+                f"{wanted[0]} prefixes and {wanted[1]} middles are too many for {kinds} widths and "
+                f"cuts {self.cuts}: ask for fewer"
             )
 
 
-PLAN = Plan()  # of 16 layers: 5,000 random configurations and 1,000 others
-
-
-@dataclass
-class _Drawn:
-    """Rows of weight bits with their family and cluster, none twice."""
-
-    rows: list[Row] = field(default_factory=list)
-    family: list[str] = field(default_factory=list)
-    cluster: list[int] = field(default_factory=list)
-    known: set[Row] = field(default_factory=set)
-
-    def add(self, family: str, row: Sequence[int], cluster: int) -> bool:
-        """Keep a configuration unless it is known already; says whether it was new."""
-        values = tuple(int(bits) for bits in row)
-        if values in self.known:
-            return False
-        self.known.add(values)
-        self.rows.append(values)
-        self.family.append(family)
-        self.cluster.append(cluster)
-        return True
+PLAN = Plan()  # of 16 layers: 480 random configurations, the float model, and 80 with one layer
 
 
 def draw(layers: Sequence[str], plan: Plan = PLAN) -> Widths:
@@ -110,102 +81,63 @@ def draw(layers: Sequence[str], plan: Plan = PLAN) -> Widths:
         InputError: the network has too few layers for the plan.
     """
     count = len(layers)
-    if count <= max(*plan.cuts, *plan.stages):
+    if count <= plan.cuts[1]:
         raise InputError(
-            f"the benchmark cuts behind layer {max(*plan.cuts, *plan.stages)}, the network has "
-            f"{count} layers: give cuts and stages within it"
+            f"the benchmark cuts behind layer {plan.cuts[1]}, the network has {count} layers: "
+            "give cuts within it"
         )
-    found = _Drawn()
-    for family, rows in _structured(count, plan).items():
-        for row in rows:
-            found.add(family, row, len(found.rows))
-    _draw_tree(found, "two-width", count, plan, plan.pairs)
-    _draw_tree(found, "random", count, plan, plan.prefixes)
+    alone = [
+        (*(FLOAT,) * at, bits, *(FLOAT,) * (count - at - 1))
+        for at in range(count)
+        for bits in plan.widths
+    ]
+    rows, clusters = [(FLOAT,) * count, *alone], list(range(1 + len(alone)))
+    for cluster, leaves in enumerate(_tree(count, plan), start=len(rows)):
+        rows += leaves
+        clusters += [cluster] * len(leaves)
+    families = [FAMILIES[cluster > len(alone)] for cluster in clusters]
     coords = {
         "layer": list(layers),
-        "family": ("configuration", found.family),
-        "cluster": ("configuration", found.cluster),
+        "family": ("configuration", families),
+        "cluster": ("configuration", clusters),
     }
-    return Widths.of(xr.DataArray(found.rows, coords, ["configuration", "layer"]))
+    return Widths.of(xr.DataArray(rows, coords, ["configuration", "layer"]))
 
 
-def _structured(layers: int, plan: Plan) -> dict[str, Iterator[Row]]:
-    every = (BROKEN, *plan.widths, FLOAT)
-    ends = [0, *plan.stages, layers]
-    lengths = [after - before for before, after in itertools.pairwise(ends)]
-    return {
-        "uniform": ((bits,) * layers for bits in every),
-        "one-layer": _one_layer(layers, every),
-        "ends": _ends(layers, plan.widths),
-        "split": _splits(layers, plan),
-        "monotone": _monotone(lengths, plan.widths),
-    }
-
-
-def _one_layer(layers: int, every: Sequence[int]) -> Iterator[Row]:
-    """One layer at another width than all the others: float, 8 bits, 4 bits."""
-    for rest, layer, bits in itertools.product((FLOAT, 8, 4), range(layers), every[:-1]):
-        yield (*(rest,) * layer, bits, *(rest,) * (layers - layer - 1))
-
-
-def _ends(layers: int, widths: Sequence[int]) -> Iterator[Row]:
-    """First layer, last layer or both at 8 bits, as is usual, and the others narrower."""
-    for rest, first, last in itertools.product(widths[:-1], (False, True), (False, True)):
-        yield (8 if first else rest, *(rest,) * (layers - 2), 8 if last else rest)
-
-
-def _splits(layers: int, plan: Plan) -> Iterator[Row]:
-    """One width up to a stage, another from there on."""
-    for cut, (before, after) in itertools.product(
-        plan.stages, itertools.permutations(plan.widths, 2)
-    ):
-        yield (*(before,) * cut, *(after,) * (layers - cut))
-
-
-def _monotone(lengths: Sequence[int], widths: Sequence[int]) -> Iterator[Row]:
-    """Widths that only fall, or only rise, from stage to stage, of three neighbouring widths."""
-    for start, downwards in itertools.product(range(len(widths) - 2), (True, False)):
-        three = sorted(widths[start : start + 3], reverse=downwards)
-        for chosen in itertools.combinations_with_replacement(three, len(lengths)):
-            yield tuple(b for b, n in zip(chosen, lengths, strict=True) for _ in range(n))
-
-
-def _draw_tree(found: _Drawn, family: str, layers: int, plan: Plan, count: int) -> None:
-    """``count`` prefixes with their middles and ends, each prefix a cluster."""
+def _tree(layers: int, plan: Plan) -> list[list[Row]]:
+    """The random configurations, one list for each prefix."""
+    rng = np.random.default_rng(plan.seed)
     first, second = plan.cuts
-    rng = np.random.default_rng([plan.seed, FAMILIES.index(family)])
-    prefixes: set[Row] = set()
-    while len(prefixes) < count:
+    found: dict[Row, list[Row]] = {}
+    while len(found) < plan.prefixes:
         target = rng.uniform(*plan.means)
-        prefix = _segment(rng, family, plan, first, target)
-        if prefix in prefixes:
+        prefix = _segment(rng, plan, first, target)
+        if prefix in found:
             continue
-        prefixes.add(prefix)
-        cluster = len(found.rows)  # the place of its first configuration
-        kept: set[Row] = set()
-        while len(kept) < plan.branches[0]:  # other middles, until there are enough
-            kept.add(_segment(rng, family, plan, second - first, _near(rng, plan, target)))
-        for middle in sorted(kept):
-            new = 0
-            while new < plan.branches[1]:
-                end = _segment(rng, family, plan, layers - second, _near(rng, plan, target))
-                new += found.add(family, prefix + middle + end, cluster)
+        middles = _different(rng, plan, second - first, target, plan.branches[0])
+        found[prefix] = [
+            prefix + middle + end
+            for middle in middles
+            for end in _different(rng, plan, layers - second, target, plan.branches[1])
+        ]
+    return list(found.values())
 
 
-def _near(rng: np.random.Generator, plan: Plan, target: float) -> float:
+def _different(
+    rng: np.random.Generator, plan: Plan, length: int, target: float, count: int
+) -> list[Row]:
+    """Segments that differ from one another."""
     low, high = plan.widths[0], plan.widths[-1]
-    return float(np.clip(target + plan.spread * rng.standard_normal(), low + 0.1, high - 0.5))
+    kept: dict[Row, None] = {}
+    while len(kept) < count:
+        near = np.clip(target + plan.spread * rng.standard_normal(), low + 0.1, high - 0.5)
+        kept[_segment(rng, plan, length, float(near))] = None
+    return list(kept)
 
 
-def _segment(rng: np.random.Generator, family: str, plan: Plan, length: int, target: float) -> Row:
+def _segment(rng: np.random.Generator, plan: Plan, length: int, target: float) -> Row:
     """Widths of some layers whose expected average is ``target``."""
-    if family == "two-width":
-        low, high = plan.low_high
-        share = np.clip((target - plan.means[0]) / (plan.means[1] - plan.means[0]), 0.1, 0.9)
-        return tuple(np.where(rng.random(length) < share, high, low).tolist())
     row = rng.choice(plan.widths, size=length, p=tilted(plan.widths, target))
-    if rng.random() < plan.broken:
-        row[rng.integers(length)] = BROKEN
     return tuple(row.tolist())
 
 

@@ -1,141 +1,97 @@
-"""The leaderboard: every proxy on every network, and what to compare them with."""
+"""The leaderboard: every proxy on several networks."""
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
+import numpy.typing as npt
 import xarray as xr
+from scipy import stats
 
-from ltqlib.bench.fitted import additive_fit, mixture
-from ltqlib.bench.proxies import PROXIES, Function, Proxy
-from ltqlib.bench.scoring import Score, Scorer
-from ltqlib.bench.table import HALVES, TARGETS, one_layer, rows_of
+from ltqlib.bench.proxies import PROXIES, Proxy
+from ltqlib.bench.table import HALVES, TARGETS, lost, seen
+from ltqlib.errors import InputError
 
-ALL = "all"  # in place of a network: the mean over them
-COLUMNS = ["proxy", "needs", "network", "target", "spearman", "low", "high"]
-MIXTURE = "mixture of ranks"
-ADDITIVE = "points a layer and width, fitted to half of the configurations"
-OTHER_HALF = "true loss on the other images"
-CALLED = "share called tail by the configuration itself"
+DIGITS = 11  # of a prediction that count, relative to the largest
+DRAWS = 200
 
-Scores = Mapping[Hashable, Mapping[str, Score]]  # by network and target
+Array = npt.NDArray[np.float64]
 
 
-class Leaderboard:
-    """Scores of proxies on several networks, against each of TARGETS.
+def leaderboard(tables: Mapping[int, xr.Dataset], draws: int = DRAWS) -> xr.DataArray:
+    """Rank correlation of every proxy with the true losses of the random configurations.
 
     Args:
-        tables: what :func:`ltqlib.bench.tabulate` returns, by network (an imbalance factor, say).
-        families: which configurations count.
-        low, high: bits a weight, on average, between which they count.
-        draws: bootstrap samples of clusters.
+        tables: of networks, by seed, as :func:`ltqlib.bench.tabulate` or ``with_metrics`` returns
+            them, all with the same configurations.
+        draws: bootstrap samples of prefixes: configurations that share one are drawn together.
+
+    Returns:
+        (draw, seed, proxy, group), for :func:`ltqlib.bench.summary`; group is the tail, as it is
+        and at equal head accuracy. A proxy whose metrics were not measured is left out.
 
     Raises:
-        InputError: no configuration is left.
+        InputError: a proxy gives something else than one finite number a configuration.
     """
-
-    def __init__(
-        self,
-        tables: Mapping[Hashable, xr.Dataset],
-        families: Sequence[str] = ("random",),
-        low: float = 0.0,
-        high: float = float("inf"),
-        draws: int = 200,
-    ) -> None:
-        self.tables, self.families = dict(tables), tuple(families)
-        self.scorers = {
-            network: Scorer(table, rows_of(table, families, low, high), draws)
-            for network, table in tables.items()
-        }
-
-    @property
-    def proxies(self) -> list[Proxy]:
-        """Those whose measurements every network has."""
-        views = [scorer.views[half] for scorer in self.scorers.values() for half in HALVES]
-        return [proxy for proxy in PROXIES.values() if all(proxy.measured(v) for v in views)]
-
-    def score(self, function: Function) -> Scores:
-        """Rank correlation of a proxy with every true loss, network by network."""
-        return {network: scorer.spearman(function) for network, scorer in self.scorers.items()}
-
-    def table(self) -> pd.DataFrame:
-        """A row a proxy, network (and ``all``: the mean) and target, with an interval at 95 %."""
-        rows: list[tuple[object, ...]] = []
-        for proxy in self.proxies:
-            rows += _rows(proxy.name, proxy.needs, self.score(proxy.function))
-        if len(self.tables) > 1:
-            rows += _rows(MIXTURE, "other networks", self.mixtures())
-        return pd.DataFrame(rows, columns=COLUMNS)
-
-    def mean(self, function: Function) -> dict[str, Score]:
-        """The mean over networks by target; differences of scores are paired, draw by draw."""
-        each = self.score(function).values()
-        return {target: Score.mean([scores[target] for scores in each]) for target in TARGETS}
-
-    def kendall(self, function: Function, target: str = "tail") -> float:
-        """Kendall's tau-b with a true loss, the mean over networks and halves."""
-        return float(np.mean([s.kendall(function, target) for s in self.scorers.values()]))
-
-    def mixtures(self) -> Scores:
-        """The mixture for each target, fitted on all networks but the one it is scored on."""
-        found: dict[Hashable, dict[str, Score]] = {}
-        for network, scorer in self.scorers.items():
-            others = [table for other, table in self.tables.items() if other != network]
-            found[network] = {}
-            for target in TARGETS:
-                function = mixture(others, self.families, target)
-                found[network] |= scorer.spearman(function, [target])
-        return found
-
-    def references(self) -> pd.DataFrame:
-        """What needs every configuration evaluated, to compare with: the truth on the other
-        images, a regression on configurations, and the share that each configuration calls tail."""
-        every = self.scorers.items()
-        noise = {n: {t: s.agreement(t) for t in TARGETS} for n, s in every}
-        additive = {n: {t: _additive(s, t) for t in TARGETS} for n, s in every}
-        called = {n: s.correlations(_called(s), TARGETS) for n, s in every}
-        named = {OTHER_HALF: noise, ADDITIVE: additive, CALLED: called}
-        rows = [row for name, scores in named.items() for row in _rows(name, "all", scores)]
-        return pd.DataFrame(rows, columns=COLUMNS)
-
-    def regret(
-        self, names: Collection[str], limits: Sequence[float], target: str = "tail"
-    ) -> pd.DataFrame:
-        """Points lost beyond an exact search by picking with a proxy, the mean over networks.
-
-        Args:
-            names: of proxies.
-            limits: most bits a weight.
-        """
-        rows = []
-        for proxy in (proxy for proxy in self.proxies if proxy.name in names):
-            for most in limits:
-                each = [s.regret(proxy.function, most, target) for s in self.scorers.values()]
-                found = Score.mean(each)
-                rows.append((proxy.name, most, found.value, *found.interval))
-        return pd.DataFrame(rows, columns=["proxy", "mean_bits", "regret", "low", "high"])
+    each = [_of_one(table, draws) for table in tables.values()]
+    return xr.concat(each, "seed", join="inner").assign_coords(seed=list(tables))
 
 
-def _additive(scorer: Scorer, target: str) -> Score:
-    predicted = {half: additive_fit(scorer.table, scorer.rows, half, target) for half in HALVES}
-    return scorer.correlations(predicted, [target])[target]
-
-
-def _called(scorer: Scorer) -> dict[str, np.ndarray]:
-    """How far each configuration lowers the share called tail, on each half."""
-    floating = int(one_layer(scorer.table.widths).sel(bits=32)[0])
+def _of_one(table: xr.Dataset, draws: int) -> xr.DataArray:
+    """(draw, proxy, group) of one network."""
+    random = table.family.values == "random"
+    sample = samples_of(table.cluster.values[random], draws)
+    views = {half: seen(table, half) for half in HALVES}
+    truth = {
+        (target, half): _ranked(lost(table, target, half).values[random][sample])
+        for target in TARGETS
+        for half in HALVES
+    }
     found = {}
-    for half in HALVES:
-        called = scorer.table.called_tail.sel(half=half).values
-        found[half] = (called[floating] - called[scorer.rows]).astype(float)
-    return found
+    for name, proxy in PROXIES.items():
+        try:
+            told = {h: _ranked(predictions(proxy, views[h])[sample]) for h in HALVES}
+        except AttributeError:  # it reads what was not measured
+            continue
+        pairs = (HALVES, HALVES[::-1])
+        found[name] = [
+            np.mean([(told[a] * truth[target, b]).sum(-1) for a, b in pairs], axis=0)
+            for target in TARGETS
+        ]
+    coords = {"proxy": list(found), "group": list(TARGETS)}
+    values = np.array(list(found.values()))
+    return xr.DataArray(values, coords, ("proxy", "group", "draw")).transpose("draw", ...)
 
 
-def _rows(name: str, needs: str, scores: Scores) -> list[tuple[object, ...]]:
-    found: list[tuple[object, ...]] = []
-    for target in TARGETS:
-        by_network = {network: each[target] for network, each in scores.items()}
-        by_network[ALL] = Score.mean(list(by_network.values()))
-        for network, score in by_network.items():
-            found.append((name, needs, network, target, score.value, *score.interval))
-    return found
+def samples_of(cluster: npt.NDArray, draws: int, seed: int = 0) -> npt.NDArray[np.intp]:
+    """Places of the configurations in bootstrap samples of clusters, (1 + draws, M).
+
+    All clusters are of one size; the first sample is the configurations as they are.
+    """
+    members = np.array([np.flatnonzero(cluster == each) for each in np.unique(cluster)])
+    drawn = np.random.default_rng(seed).integers(0, len(members), (draws, len(members)))
+    return np.vstack([np.arange(members.size), members[drawn].reshape(draws, -1)])
+
+
+def predictions(proxy: Proxy, view: xr.Dataset) -> Array:
+    """What a proxy says of every configuration, (M,), relative to the largest.
+
+    Raises:
+        InputError: not one finite number a configuration.
+    """
+    values = np.asarray(proxy.function(view), dtype=float)
+    count = view.sizes["configuration"]
+    if values.shape != (count,) or not np.isfinite(values).all():
+        raise InputError(
+            f"proxy {proxy.name!r} gave shape {values.shape}, or a value that is not finite: "
+            f"return one number for each of the {count} configurations"
+        )
+    # what sums leave in the last digits is no difference: equal values are equal
+    return np.round(values / (np.abs(values).max() or 1.0), DIGITS)
+
+
+def _ranked(values: Array) -> Array:
+    """Midranks along the last axis, centred, of length 1; 0 where all are equal."""
+    ranks = stats.rankdata(values, axis=-1)
+    ranks -= ranks.mean(axis=-1, keepdims=True)
+    length = np.sqrt((ranks**2).sum(axis=-1, keepdims=True))
+    return ranks / np.where(length > 0, length, 1.0)

@@ -1,213 +1,126 @@
-"""Scores of proxies: rank correlation with true losses, and what is lost by picking with a proxy.
+"""Scores: rank correlations with true losses, and their intervals.
 
-A proxy sees one half of the test images and is scored by the true loss on the other; then the
-halves swap, and the two are averaged. Intervals are bootstraps over clusters: configurations that
-share their first layers are drawn together, and the same draws serve every proxy and model, so
-that scores can be subtracted draw by draw.
+Whatever predicts sees one half of the test images and is scored by the true loss on the other;
+then the halves swap, and the two are averaged. Scores come as samples, (1 + draws, ..., seeds):
+the first is the score itself, the others are those of bootstrap samples of what the seeds share
+(images, or configurations). Two scores have the same samples, so differences are paired.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from scipy import stats
 
-from ltqlib.bench.proxies import Function
-from ltqlib.bench.table import HALVES, TARGETS, Ints, lost, mean_bits, seen
+from ltqlib.bench.configurations import FLOAT
+from ltqlib.bench.table import EQUAL_HEAD, HALVES
 from ltqlib.errors import InputError
+from ltqlib.statistics import Estimates, tail_at_equal_head
+from ltqlib.statistics.estimate import group_members, table_of
+from ltqlib.statistics.intervals import Interval, Rule, Variances
+from ltqlib.statistics.paired import rank_correlation
 
-Array = npt.NDArray[np.float64]
-Samples = npt.NDArray[np.float32]
-LEVEL = 0.95
-DIGITS = 11  # of a prediction that count, relative to the largest
-
-
-@dataclass(frozen=True)
-class Score:
-    """A score with its bootstrap.
-
-    Args:
-        value: of all configurations.
-        draws: of each draw of clusters, (B,).
-    """
-
-    value: float
-    draws: Array
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The percentile interval at 95 %."""
-        tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-        low, high = np.nanquantile(self.draws, tails).tolist()
-        return low, high
-
-    @staticmethod
-    def mean(scores: "Sequence[Score]") -> "Score":
-        """The mean over halves or models, draw by draw."""
-        value = float(np.mean([score.value for score in scores]))
-        return Score(value, np.mean([score.draws for score in scores], axis=0))
-
-    def __sub__(self, other: "Score") -> "Score":
-        return Score(self.value - other.value, self.draws - other.draws)
+DRAWS = 400
+NORMAL = 1.959964  # quantile of 95 %
+UNIT = "Spearman's correlation"
 
 
-def multiplicities(cluster: Ints, count: int, seed: int = 0) -> Samples:
-    """How often each configuration is in each of ``count`` bootstrap samples of clusters.
+def summary(samples: xr.DataArray, over: str) -> Estimates:
+    """Means over seeds with intervals at 95 %: of the seeds, and of what the draws are of.
 
-    Clusters are drawn with replacement, as many as there are; (M, 1 + count), the first column is
-    ones.
-    """
-    _, inside = np.unique(cluster, return_inverse=True)
-    number = int(inside.max()) + 1
-    drawn = np.random.default_rng(seed).multinomial(number, np.full(number, 1 / number), count)
-    return np.concatenate([np.ones((number, 1)), drawn.T], axis=1).astype(np.float32)[inside]
-
-
-@dataclass(frozen=True, eq=False)
-class Ranked:
-    """Values (M,) as ranks within samples that hold them ``weights`` (M, B) times each."""
-
-    values: Array
-    weights: Samples
-
-    @cached_property
-    def centred(self) -> Samples:
-        """Midranks less their mean, (M, B)."""
-        order = np.argsort(self.values, kind="stable")
-        ordered = self.values[order]
-        starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-        total, tied = self.weights[order], len(starts) < len(order)
-        if tied:
-            total = np.add.reduceat(total, starts, axis=0)
-        rank = total.cumsum(axis=0)  # whole numbers below 2**24, exact in float32
-        total += self.weights.sum(axis=0)
-        total /= 2
-        rank -= total  # of the middle of equal values
-        ranks = np.empty_like(self.weights)
-        ranks[order] = np.repeat(rank, np.diff(np.r_[starts, len(order)]), axis=0) if tied else rank
-        return ranks
-
-    @cached_property
-    def weighted(self) -> Samples:
-        """Midranks less their mean, as often as they are there, (M, B)."""
-        return self.weights * self.centred
-
-    @cached_property
-    def spread(self) -> Samples:
-        """Root of the sum of squares, (B,)."""
-        return np.sqrt(np.einsum("mb,mb->b", self.weighted, self.centred))
-
-    def correlation(self, other: "Ranked") -> Array:
-        """Spearman's correlation with other values in the same samples, (B,); NaN if constant."""
-        product = np.einsum("mb,mb->b", self.centred, other.weighted)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(product / (self.spread * other.spread), dtype=np.float64)
-
-
-class Scorer:
-    """Scores proxies on some configurations of one network.
+    The two variances are added; each brings its own quantile, as everywhere in the book
+    (:mod:`ltqlib.statistics.intervals`).
 
     Args:
-        table: what :func:`ltqlib.bench.tabulate` returns.
-        rows: places of the configurations that count, as :func:`ltqlib.bench.rows_of` gives them.
-        draws: bootstrap samples.
+        samples: (draw, seed, ..., group), the first draw is the score itself.
+        over: what the draws are of, for the table.
     """
-
-    def __init__(self, table: xr.Dataset, rows: Ints, draws: int = 200) -> None:
-        self.table, self.rows = table, rows
-        self.weights = multiplicities(table.cluster.values[rows], draws)
-        self.views = {half: seen(table, half, rows) for half in HALVES}
-        self.mean_bits = mean_bits(table).values[rows]
-        self._truths: dict[tuple[str, str], Ranked] = {}
-        self._predicted: dict[tuple[Function, str], Array] = {}
-
-    def truth(self, target: str, half: str) -> Ranked:
-        """True losses, measured on a half; see :func:`ltqlib.bench.lost`."""
-        if (target, half) not in self._truths:
-            values = lost(self.table, target, half).values[self.rows]
-            self._truths[target, half] = Ranked(values, self.weights)
-        return self._truths[target, half]
-
-    def predictions(self, proxy: Function, half: str) -> Array:
-        """What a proxy says of every configuration after seeing a half, (M,), 1 the largest.
-
-        Raises:
-            InputError: not one finite number a configuration.
-        """
-        if (proxy, half) in self._predicted:
-            return self._predicted[proxy, half]
-        values = np.asarray(proxy(self.views[half]), dtype=float)
-        if values.shape != self.rows.shape or not np.isfinite(values).all():
-            raise InputError(
-                f"the proxy gave shape {values.shape}, or a value that is not finite: return one "
-                f"number for each of the {len(self.rows)} configurations"
-            )
-        # what sums leave in the last digits is no difference: equal values are equal
-        values = np.round(values / (np.abs(values).max() or 1.0), DIGITS)
-        self._predicted[proxy, half] = values
-        return values
-
-    def spearman(self, proxy: Function, targets: Sequence[str] = TARGETS) -> dict[str, Score]:
-        """Rank correlation of a proxy with each true loss, over both halves."""
-        return self.correlations({half: self.predictions(proxy, half) for half in HALVES}, targets)
-
-    def correlations(
-        self, predicted: Mapping[str, Array], targets: Sequence[str]
-    ) -> dict[str, Score]:
-        """The same for predictions (M,) by the half that they were made from."""
-        found: dict[str, list[Score]] = {target: [] for target in targets}
-        for half, other in (HALVES, HALVES[::-1]):
-            ranked = Ranked(predicted[half], self.weights)
-            for target in targets:
-                values = ranked.correlation(self.truth(target, other))
-                found[target].append(Score(float(values[0]), values[1:]))
-        return {target: Score.mean(scores) for target, scores in found.items()}
-
-    def kendall(self, proxy: Function, target: str = "tail") -> float:
-        """Kendall's tau-b of a proxy with a true loss, the mean over both directions."""
-        each = [
-            stats.kendalltau(self.predictions(proxy, half), self.truth(target, other).values)
-            for half, other in (HALVES, HALVES[::-1])
-        ]
-        return float(np.mean([found.statistic for found in each]))
-
-    def agreement(self, target: str) -> Score:
-        """Rank correlation of the two halves' true losses: what noise leaves to a perfect proxy.
-
-        A proxy without noise of its own may go beyond it.
-        """
-        first, second = (self.truth(target, half) for half in HALVES)
-        values = first.correlation(second)
-        return Score(float(values[0]), values[1:])
-
-    def regret(self, proxy: Function, most: float, target: str = "tail") -> Score:
-        """Points lost beyond an exact search, with the configuration that a proxy picks.
-
-        Of the configurations of at most ``most`` bits a weight the proxy picks the best by what
-        it saw on one half, the exact search that of the least true loss there; both are judged
-        on the other half. Draws are of clusters to pick from.
-
-        Raises:
-            InputError: no configuration is that small.
-        """
-        inside = np.flatnonzero(self.mean_bits <= most + 1e-9)
-        if not len(inside):
-            raise InputError(f"no configuration has {most:g} bits a weight or fewer")
-        scores = []
-        for half, other in (HALVES, HALVES[::-1]):
-            judged = self.truth(target, other).values[inside]
-            seen_there = self.truth(target, half).values[inside]
-            predicted = self.predictions(proxy, half)[inside]
-            there = self.weights[inside] > 0
-            beyond = judged[_first(predicted, there)] - judged[_first(seen_there, there)]
-            scores.append(Score(float(beyond[0]), beyond[1:]))
-        return Score.mean(scores)
+    rows = [dim for dim in samples.dims if dim not in ("draw", "seed", "group")]
+    values = samples.transpose("draw", *rows, "group", "seed").values
+    seeds = values.shape[-1]
+    sd = values[0].std(axis=-1, ddof=1) if seeds > 1 else np.full(values.shape[1:-1], np.nan)
+    drawn = values[1:].mean(axis=-1).var(axis=0, ddof=1)
+    variances = Variances(np.nan_to_num(sd) ** 2 / seeds, drawn, np.zeros_like(drawn))
+    half, mean = Rule(variances, seeds).half_width(NORMAL), values[0].mean(axis=-1)
+    unknown = np.full_like(mean, np.nan)
+    found = Interval(
+        mean, mean - half, mean + half, unknown, np.full(mean.shape, seeds), unknown, sd
+    )
+    names = {dim: samples[dim].values for dim in rows}
+    table = table_of(found, names, samples["group"].values.tolist(), "group")
+    table.attrs = {"level": 0.95, "unit": UNIT, "over": f"{seeds} seeds and {over}"}
+    return table
 
 
-def _first(values: Array, there: npt.NDArray[np.bool_]) -> Ints:
-    """The place of the smallest value among those that are in each sample, (m, B) to (B,)."""
-    order = np.argsort(values, kind="stable")
-    return np.asarray(order[there[order].argmax(axis=0)])
+def layer_losses(alone: xr.Dataset, draws: int = DRAWS) -> xr.DataArray:
+    """Points that the tail loses with one layer alone, on each half and on samples of its images.
+
+    Args:
+        alone: what :func:`ltqlib.sensitivity` returns, 32 bits among its widths.
+
+    Returns:
+        (group, half, draw, seed, layer, bits), the first draw is the half itself; group is
+        ``tail`` or, at equal head accuracy, ``tail, equal head``. Where a seed does not reach the
+        head accuracy, all of its tail is lost.
+    """
+    seeds = range(alone.sizes["seed"])  # one by one: a seed out of reach says nothing of the others
+    equal = xr.concat([tail_at_equal_head(alone.isel(seed=[k])).fillna(0) for k in seeds], "seed")
+    plain, tail = alone.right.astype(float), group_members(alone)["tail"]
+    every = np.unique(alone.label.values).tolist()
+    found = []
+    for group, members, values in (("tail", tail, plain), (EQUAL_HEAD, every, equal)):
+        narrow = [bits for bits in alone.bits.values if bits != FLOAT]
+        lost = 100 * (values.sel(bits=FLOAT, drop=True) - values.sel(bits=narrow))
+        weights = _samples(alone.label.values, alone.half.values, members, draws)
+        found.append(xr.dot(lost, weights, dim="image").assign_coords(group=group))
+    return xr.concat(found, "group")
+
+
+def _samples(
+    labels: npt.NDArray, halves: npt.NDArray, members: Sequence[int], draws: int
+) -> xr.DataArray:
+    """Weights (half, draw, image) of the mean over classes, in bootstrap samples of each class."""
+    rng = np.random.default_rng(0)
+    found = np.zeros((len(HALVES), 1 + draws, len(labels)), np.float32)
+    for at, half in enumerate(HALVES):
+        for label in members:
+            mine = np.flatnonzero((halves == half) & (labels == label))
+            drawn = rng.multinomial(len(mine), np.full(len(mine), 1 / len(mine)), draws)
+            found[at][:, mine] = np.vstack([np.ones(len(mine)), drawn]) / len(mine) / len(members)
+    return xr.DataArray(found, {"half": list(HALVES)}, ("half", "draw", "image"))
+
+
+def agreement(scores: xr.DataArray, losses: xr.DataArray, over: str = "layer") -> xr.DataArray:
+    """Rank correlation of scores on one half with losses on the other, the mean of both ways.
+
+    Args:
+        scores, losses: with the dimensions half and ``over``, broadcast against each other.
+
+    Returns:
+        their other dimensions; 0 where one of the two is constant, for it ranks nothing.
+
+    Raises:
+        InputError: a dimension is missing.
+    """
+    for each in (scores, losses):
+        if missing := {"half", over} - set(each.dims):
+            raise InputError(f"agreement needs the dimension {min(missing)}, not {each.dims}")
+    found = []
+    for one, other in (HALVES, HALVES[::-1]):
+        pair = xr.broadcast(
+            scores.sel(half=one, drop=True), losses.sel(half=other, drop=True), exclude=[over]
+        )
+        values = xr.apply_ufunc(rank_correlation, *pair, input_core_dims=[[over]] * 2)
+        found.append(values.fillna(0))
+    return (found[0] + found[1]) / 2
+
+
+def differences(
+    samples: xr.DataArray, dim: str, pairs: Mapping[str, tuple[str, str]]
+) -> xr.DataArray:
+    """The first of each pair less the second, along a dimension, under new names."""
+    each = [
+        samples.sel({dim: first}, drop=True) - samples.sel({dim: second}, drop=True)
+        for first, second in pairs.values()
+    ]
+    return xr.concat(each, dim).assign_coords({dim: list(pairs)})

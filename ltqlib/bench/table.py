@@ -4,7 +4,6 @@ The table of one network holds, by half of the test images (``half``):
 
 - ``correct`` (half, class, configuration): images predicted right; ``images`` (half, class).
 - ``called_tail`` (half, configuration): images predicted as any class of the tail.
-- ``margin`` (half, configuration): mean of the best tail logit less the best head logit.
 - ``tail_at_equal_head`` (half, configuration): tail accuracy in percent where every model has the
   head accuracy of the float model at its best operating point; NaN where that is out of reach.
 - ``curve`` (half, layer, bits): points of that accuracy lost with one layer alone, measured within
@@ -13,24 +12,23 @@ The table of one network holds, by half of the test images (``half``):
 and ``widths`` (configuration, layer).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ltqlib.allocation import average_weight_bits, curve_losses
+from ltqlib.allocation import curve_losses
 from ltqlib.bench.configurations import FLOAT
+from ltqlib.data.halves import HALVES
 from ltqlib.errors import InputError
 from ltqlib.statistics import tail_at_equal_head
+from ltqlib.statistics.losses import GROUP
 
-HALVES = ("choose", "judge")
-EQUAL_HEAD = "tail at equal head"
-TARGETS = ("tail", EQUAL_HEAD, "norm")  # the losses that proxies are scored against
+EQUAL_HEAD = GROUP  # the tail at equal head accuracy
+TARGETS = ("tail", EQUAL_HEAD)  # the losses that proxies are scored against
 KEPT = ("label", "group", "half")  # coordinates of the outcomes
 STEP = 500  # configurations at once
-
-Ints = npt.NDArray[np.int64]
 
 
 def tabulate(outcomes: xr.Dataset, widths: xr.DataArray) -> xr.Dataset:
@@ -112,7 +110,6 @@ def _counts(part: xr.Dataset, reference: xr.Dataset, classes: int) -> xr.Dataset
             "correct": _sum(part.right, in_cell, cell).astype(np.int32),
             "images": (("half", "class"), images),
             "called_tail": _sum(part.predicted.isin(tail), in_half, half).astype(np.int32),
-            "margin": _sum(part.margin, in_half / in_half.sum(0), half).astype(np.float32),
             "tail_at_equal_head": (100 * _sum(each, equal, half)).astype(np.float32),
         },
         {"half": list(HALVES), "class": range(classes), "group": ("class", names)},
@@ -152,7 +149,7 @@ def lost(table: xr.Dataset, target: str, half: str) -> xr.DataArray:
     """True losses on a half against the float model, in points, (configuration,).
 
     Args:
-        target: ``norm`` (all classes), a group such as ``tail``, or ``tail at equal head``: where
+        target: ``norm`` (all classes), a group such as ``tail``, or ``tail, equal head``: where
             the float model's head accuracy is out of reach, nothing of the tail is left.
 
     Raises:
@@ -185,85 +182,45 @@ def group_mean(table: xr.Dataset, values: xr.DataArray, group: str) -> xr.DataAr
     return values.isel({"class": members}).mean("class")
 
 
-def mean_bits(table: xr.Dataset) -> xr.DataArray:
-    """Bits a weight, averaged over all weights, (configuration,)."""
-    return xr.DataArray(average_weight_bits(table.widths, table.parameters))
-
-
-def rows_of(
-    table: xr.Dataset, families: Sequence[str], low: float = 0.0, high: float = np.inf
-) -> Ints:
-    """Places of the configurations of some families, low to high bits a weight on average.
-
-    Raises:
-        InputError: there is none.
-    """
-    bits = mean_bits(table).values
-    found = np.flatnonzero(np.isin(table.family.values, families) & (bits >= low) & (bits <= high))
-    if not len(found):
-        raise InputError(
-            f"no configuration of {', '.join(families)} has {low:g} to {high:g} bits a weight"
-        )
-    return found
-
-
-def with_metrics(table: xr.Dataset, metrics: Mapping[str, xr.DataArray] | xr.Dataset) -> xr.Dataset:
+def with_metrics(table: xr.Dataset, metrics: xr.Dataset) -> xr.Dataset:
     """The table with what was measured otherwise, for proxies to read by name.
 
     Args:
-        metrics: each (half, class, layer, bits) or those dimensions that it has, at all widths of
-            the table but 32; interactions of pairs (half, class, pair, bits, other_bits) at any.
+        metrics: of one network, as ``ltqlib.experiment.metrics`` measures them: each (half, class,
+            layer, bits) or those dimensions that it has, at all widths of the table but 32.
 
     Raises:
         InputError: a metric lacks the halves, a layer or a width.
     """
-    needed = {
-        "half": set(HALVES),
-        "layer": set(table.layer.values.tolist()),
-        "bits": set(table.bits.values.tolist()) - {FLOAT},
-    }
-    for name, values in metrics.items():
-        if "half" not in values.dims:
-            raise InputError(f"metric {name} has no dimension half: measure it on each half")
-        for dim, labels in needed.items():
-            known = set(values[dim].values.tolist()) if dim in values.dims else labels
-            if "pair" not in values.dims and (missing := sorted(labels - known)):
-                raise InputError(f"metric {name} lacks {dim} {missing[0]}: measure it there too")
-    aligned = {
-        str(name): values.reindex(bits=table.bits) if "bits" in values.dims else values
-        for name, values in metrics.items()
-    }
-    return table.assign(aligned)
+    for dim in ("half", "layer", "bits"):
+        wanted = {*table[dim].values.tolist()} - {FLOAT}
+        known = {*metrics[dim].values.tolist()} if dim in metrics.dims else set()
+        if missing := sorted(wanted - known):
+            raise InputError(f"the metrics lack {dim} {missing[0]}: measure them there too")
+    own = ["accuracy", "called_tail"]  # the table counts these itself
+    metrics = metrics.drop_vars([*own, "group"], errors="ignore")
+    return table.assign(metrics.reindex(bits=table.bits).data_vars)
 
 
-def seen(table: xr.Dataset, half: str, rows: Ints | None = None) -> xr.Dataset:
-    """What a proxy may know: measurements on one half, and the widths of some configurations.
+def seen(table: xr.Dataset, half: str) -> xr.Dataset:
+    """What a proxy may know: measurements on one half, and the widths of random configurations.
 
     Returns:
-        ``widths`` (configuration, layer); ``images`` and ``accuracy`` of the float model in percent
-        (class). With one layer alone, against float: ``lost`` (class, layer, bits), points of
-        accuracy; ``curve`` (layer, bits), points of tail accuracy at equal head accuracy;
-        ``called_tail`` (layer, bits), change of the share of images called tail, in points;
-        ``margin`` (layer, bits), that of the mean margin. ``parameters`` and ``macs`` of layers,
-        ``group`` of classes; and the metrics of :func:`with_metrics`.
+        ``widths`` (configuration, layer). With one layer alone, against float: ``lost`` (class,
+        layer, bits), points of accuracy; ``curve`` (layer, bits), points of tail accuracy at equal
+        head accuracy; ``called_tail`` (layer, bits), change of the share of images called tail, in
+        points. ``parameters`` and ``macs`` of layers, ``group`` of classes; and the metrics of
+        :func:`with_metrics`.
     """
     of_half = table.sel(half=half, drop=True)
     place = one_layer(table.widths)
-    share = 100 * of_half.called_tail / of_half.images.sum()
-    accuracy = 100 * of_half.correct / of_half.images
-    alone = {
-        name: values.drop_vars(["family", "cluster"]).isel(configuration=place)
-        for name, values in (("called_tail", share), ("margin", of_half.margin), ("kept", accuracy))
+    change = {
+        "lost": -100 * of_half.correct / of_half.images,
+        "called_tail": 100 * of_half.called_tail / of_half.images.sum(),
     }
-    floating = {
-        name: values.sel(bits=FLOAT, drop=True).isel(layer=0) for name, values in alone.items()
-    }
-    dropped = ["correct", "called_tail", "margin", "tail_at_equal_head"]
-    view = of_half.drop_vars(dropped)
-    view = view if rows is None else view.isel(configuration=rows)
-    return view.assign(
-        accuracy=floating["kept"],
-        lost=floating["kept"] - alone["kept"],
-        called_tail=alone["called_tail"] - floating["called_tail"],
-        margin=alone["margin"] - floating["margin"],
-    )
+    for name, values in change.items():
+        alone = values.drop_vars(["family", "cluster"]).isel(configuration=place)
+        change[name] = alone - alone.sel(bits=FLOAT, drop=True)
+    hidden = ["correct", "images", "called_tail", "tail_at_equal_head"]
+    random = table.family.values == "random"
+    return of_half.drop_vars(hidden).isel(configuration=random).assign(change)

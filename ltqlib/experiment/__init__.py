@@ -4,16 +4,20 @@ What is published or kept is read, without torch; what is not is computed by the
 which know nothing of the store.
 """
 
+from ltqlib.experiment.benchmark import benchmark
 from ltqlib.experiment.evaluate import evaluate, logits, sensitivity
+from ltqlib.experiment.importance import metrics
 from ltqlib.experiment.inspection import traits
 from ltqlib.experiment.networks import Networks, decouple, train
 from ltqlib.experiment.repaired import repaired
 
 __all__ = [
     "Networks",
+    "benchmark",
     "decouple",
     "evaluate",
     "logits",
+    "metrics",
     "repaired",
     "sensitivity",
     "train",

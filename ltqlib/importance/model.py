@@ -1,18 +1,20 @@
-"""A graph as a function of the weights of its layers, and losses of groups."""
+"""A graph as a function of the weights of its layers, and losses of classes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+import xarray as xr
 from torch import Tensor
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ltqlib.errors import InputError
 from ltqlib.models.graph import Graph
+from ltqlib.statistics import class_means
 
 Array = npt.NDArray[np.float64]
 
@@ -24,71 +26,57 @@ class Model:
         graph: the float model.
         images: as ``Graph.pixels`` takes them.
         labels: (N,), classes of the images.
-        layers: names of the layers that are asked about; left out, all.
         batch: images at once.
 
     Raises:
-        InputError: an unknown layer or none, or labels that do not fit the images or the classes.
+        InputError: no image, or labels that do not fit the images or the classes.
     """
 
-    def __init__(
-        self,
-        graph: Graph,
-        images: Any,
-        labels: npt.ArrayLike,
-        layers: Sequence[str] | None = None,
-        batch: int = 100,
-    ) -> None:
+    def __init__(self, graph: Graph, images: Any, labels: npt.ArrayLike, batch: int) -> None:
         self.graph, self.images, self.batch = graph, images, batch
-        self.labels = np.asarray(labels).astype(np.int64)
-        self.layers = chosen_layers(graph, layers)
-        self.weights = {name: graph.weight(name).detach() for name in self.layers}
+        self.labels = checked_labels(graph, images, labels)
+        self.classes = np.unique(self.labels).tolist()
+        self.layers = list(graph.layers)
+        self.weights = {
+            name: graph.weight(name).detach().clone().requires_grad_() for name in graph.layers
+        }
+        self.leaves = list(self.weights.values())
         self.module = graph.module()
-        if len(self.labels) != len(images):
-            raise InputError(f"{len(images)} images have {len(self.labels)} labels: give one each")
-        if self.labels.size and not 0 <= self.labels.min() <= self.labels.max() < graph.classes:
-            raise InputError(f"labels must be 0 to {graph.classes - 1}, the model's classes")
 
-    def logits(self, weights: Mapping[str, Tensor], pixels: Tensor) -> Tensor:
-        """Logits (B, C) with the weights of some layers replaced."""
-        held = {self.graph.layers[n].attribute: self.graph.held(n, w) for n, w in weights.items()}
+    def loss(self, chosen: npt.NDArray[np.intp], reduction: str = "sum") -> Tensor:
+        """Cross-entropy of some images, added up; gradients flow into ``leaves``."""
+        layers = self.graph.layers
+        held = {layers[n].attribute: self.graph.held(n, w) for n, w in self.weights.items()}
+        targets = torch.from_numpy(self.labels[chosen]).to(self.graph.device)
         with sdpa_kernel(SDPBackend.MATH):  # the fused kernels of attention have one derivative
-            return functional_call(self.module, held, (pixels,))
+            logits = functional_call(self.module, held, (self.graph.pixels(self.images[chosen]),))
+        return F.cross_entropy(logits, targets, reduction=reduction)
 
-    def batches(self, chosen: npt.NDArray | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """(pixels, labels), of all images or of those chosen, in order."""
-        at = np.arange(len(self.labels)) if chosen is None else chosen
-        for start in range(0, len(at), self.batch):
-            part = at[start : start + self.batch]
-            labels = torch.from_numpy(self.labels[part]).to(self.graph.device)
-            yield self.graph.pixels(self.images[part]), labels
-
-    def losses(self, weights: Mapping[str, Tensor], share: Array) -> Iterator[Tensor]:
-        """Batch by batch, the part of ``sum_i share_i * cross-entropy_i``; their sum is the loss.
-
-        Images whose share (N,) is zero are left out.
-        """
-        mine = np.flatnonzero(share)
-        parts = torch.from_numpy(share[mine]).split(self.batch)
-        for part, (pixels, targets) in zip(parts, self.batches(mine), strict=True):
-            logits = self.logits(weights, pixels)
-            losses = F.cross_entropy(logits, targets, reduction="none")
-            yield (losses * part.to(losses)).sum()
+    def losses(self, label: int) -> Iterator[Tensor]:
+        """Batch by batch, parts whose sum is the mean cross-entropy of a class."""
+        members = np.flatnonzero(self.labels == label)
+        for start in range(0, len(members), self.batch):
+            yield self.loss(members[start : start + self.batch]) / len(members)
 
 
-def chosen_layers(graph: Graph, layers: Sequence[str] | None) -> list[str]:
-    """Names of layers, all in order of execution unless ``layers`` says which.
+def checked_labels(graph: Graph, images: Any, labels: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Labels (N,) as whole numbers, one an image.
 
     Raises:
-        InputError: no name, or a name that the graph does not have.
+        InputError: no image, or labels that do not fit the images or the classes.
     """
-    if layers is None:
-        return list(graph.layers)
-    if not layers:
-        raise InputError(f"no layer was chosen: the layers are {', '.join(graph.layers)}")
-    return [graph.layer(name).name for name in layers]
+    found = np.asarray(labels).astype(np.int64)
+    if not len(images):
+        raise InputError("no image was given: sensitivity is measured on images")
+    if len(found) != len(images):
+        raise InputError(f"{len(images)} images have {len(found)} labels: give one each")
+    if not 0 <= found.min() <= found.max() < graph.classes:
+        raise InputError(f"labels must be 0 to {graph.classes - 1}, the model's classes")
+    return found
 
 
-def leaves_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same weights as leaves that autograd follows."""
-    return {name: weight.clone().requires_grad_() for name, weight in weights.items()}
+def by_class(values: xr.DataArray, labels: npt.ArrayLike | None = None) -> xr.DataArray:
+    """Means by class of values (..., image), the class first."""
+    if labels is not None:
+        values = values.assign_coords(label=("image", np.asarray(labels)))
+    return class_means(values).transpose("class", ...)

@@ -11,8 +11,7 @@ import xarray as xr
 from torch import Tensor
 
 from ltqlib.errors import InputError
-from ltqlib.importance.groups import Groups, image_shares, mean_of
-from ltqlib.importance.model import chosen_layers
+from ltqlib.importance.model import by_class, checked_labels
 from ltqlib.models.graph import Graph
 from ltqlib.quantization.grids import fake_quantize
 from ltqlib.quantization.sites import apply_site, bias_of, by_image
@@ -25,7 +24,7 @@ def squared_noise(graph: Graph, variants: Variants) -> xr.DataArray:
     """``||Q(w) - w||**2`` of each layer's weight, (layer, bits).
 
     Raises:
-        InputError: an unknown layer, or layers with different widths.
+        InputError: other layers than the graph's, or layers with different widths.
     """
     layers, bits = table_of(graph, variants)
     noise = [
@@ -55,7 +54,6 @@ def output_sqnr(
     images: Any,
     labels: npt.ArrayLike,
     variants: Variants,
-    groups: Groups | None = None,
     batch: int = 250,
 ) -> xr.DataArray:
     """SQNR of each layer's output in dB, (class, layer, bits), in one pass over the images.
@@ -65,9 +63,9 @@ def output_sqnr(
     over the images of a class; where tied weights act at several sites, their powers are added.
 
     Raises:
-        InputError: a class without an image, an unknown layer, layers with different widths.
+        InputError: no image, labels that do not fit, or layers with different widths.
     """
-    shares = image_shares(labels, groups)
+    labels = checked_labels(graph, images, labels)
     layers, bits = table_of(graph, variants)
     powers: dict[str, list[Tensor]] = {name: [] for name in layers}
     watch = {name: _watcher(powers[name], graph, name, variants[name]) for name in layers}
@@ -76,7 +74,7 @@ def output_sqnr(
         module(pixels)
     found = np.stack([_joined(graph, name, powers[name]) for name in layers], axis=1)
     coords = {"layer": layers, "bits": [0, *bits]}  # 0: the signal
-    means = mean_of(xr.DataArray(found, coords, ("image", "layer", "bits")), shares)
+    means = by_class(xr.DataArray(found, coords, ("image", "layer", "bits")), labels)
     return _decibel(means.sel(bits=0, drop=True), means.isel(bits=slice(1, None)))
 
 
@@ -135,9 +133,11 @@ def table_of(graph: Graph, variants: Variants) -> tuple[list[str], list[int]]:
     """(layers, widths) of variants.
 
     Raises:
-        InputError: no layer, an unknown one, or layers that have different widths.
+        InputError: other layers than the graph's, or layers that have different widths.
     """
-    layers = chosen_layers(graph, list(variants))
+    layers = list(graph.layers)
+    if list(variants) != layers:
+        raise InputError(f"variants are needed of every layer, in order: {', '.join(layers)}")
     bits = list(variants[layers[0]])
     for name in layers:
         if list(variants[name]) != bits:
