@@ -1,10 +1,9 @@
-"""What all scores share: groups, chosen layers, errors, foreign models."""
+"""What all scores share: images and labels that fit, and foreign models."""
 
 import numpy as np
 import pytest
 import torch
-import xarray as xr
-from tiny_classes import BITS, CLASSES, LABELS
+from tiny_classes import BITS, LABELS
 from torch import nn
 from torchvision import models as torchvision_models
 
@@ -14,70 +13,30 @@ from ltqlib.models.graph import Graph
 from ltqlib.quantization import variants
 
 
-def scores(graph, images, labels, groups=None, layers=None):
+def scores(graph, images, labels):
     """Every score that takes images, by name."""
     given = (graph, images, labels)
-    rounded = lambda: variants(graph, BITS, layers=layers)  # noqa: E731
     return {
-        "output_sqnr": lambda: importance.output_sqnr(*given, rounded(), groups),
-        "fisher": lambda: importance.fisher(*given, groups, layers),
-        "fit": lambda: importance.fit(*given, rounded(), groups),
-        "trace": lambda: importance.hessian_trace(*given, groups, layers, probes=2).trace,
-        "eigenvalue": lambda: importance.top_eigenvalue(*given, groups, layers, 1).value,
-        "gradient": lambda: importance.gradient_importance(*given, groups, "gradient", layers),
-        "taylor": lambda: importance.taylor(*given, rounded(), groups),
-        "learned": lambda: importance.learned_importance(*given, BITS, layers, steps=1),
+        "output_sqnr": lambda: importance.output_sqnr(*given, variants(graph, BITS)),
+        "fisher": lambda: importance.fisher(*given),
+        "trace": lambda: importance.hessian_trace(*given, probes=2).trace,
+        "taylor": lambda: importance.taylor(*given, variants(graph, BITS)),
     }
 
 
-NAMES = list(scores(None, None, None))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_class_without_images_and_an_unknown_layer_are_named(graph, images, name):
-    without = LABELS[:8]  # no dog
-    if name != "learned":  # it has no classes
-        with pytest.raises(InputError, match="class 2 of group 'dog' has no image"):
-            scores(graph, images[:8], without, CLASSES)[name]()
-    with pytest.raises(InputError, match="no layer 'L7'"):
-        scores(graph, images, LABELS, layers=["L1", "L7"])[name]()
-    with pytest.raises(InputError, match=r"no image was given|12 images"):
-        scores(graph, images, LABELS[:0])[name]()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_chosen_layers_are_scored_in_the_order_given(graph, images, name):
-    two = scores(graph, images, LABELS, layers=["L3", "L1"])[name]()
-    assert two.layer.values.tolist() == ["L3", "L1"]
-    if name in ("trace", "learned"):  # random draws depend on the layers beside
-        return
-    every = scores(graph, images, LABELS)[name]()
-    xr.testing.assert_allclose(two, every.sel(layer=["L3", "L1"]))
-
-
-def test_groups_must_have_classes():
-    with pytest.raises(InputError, match="no group"):
-        importance.image_shares(LABELS, {})
-    with pytest.raises(InputError, match="'few' has no class"):
-        importance.image_shares(LABELS, {"few": []})
-
-
-def test_shares_weigh_classes_alike():
-    shares = importance.image_shares(LABELS, {"pets": [1, 2], "all": [0, 1, 2]})
-    np.testing.assert_allclose(shares.sum("image"), 1)
-    for label in (1, 2):
-        np.testing.assert_allclose(shares.sel(group="pets").values[label == LABELS].sum(), 0.5)
-    by_class = importance.image_shares(LABELS[LABELS != 1])
-    assert by_class["class"].values.tolist() == [0, 2]
-
-
-def test_labels_must_be_classes_of_the_model(graph, images):
-    with pytest.raises(InputError, match="labels must be 0 to 2"):
-        importance.fisher(graph, images, LABELS + 1)
+@pytest.mark.parametrize("name", scores(None, None, None))
+def test_images_and_labels_that_do_not_fit_are_refused(graph, images, name):
+    for says, some, labels in (
+        ("no image was given", images[:0], LABELS[:0]),
+        ("12 images have 8 labels", images, LABELS[:8]),
+        ("labels must be 0 to 2", images, LABELS + 1),
+    ):
+        with pytest.raises(InputError, match=says):
+            scores(graph, some, labels)[name]()
 
 
 class Block(nn.Module):
-    """What the small network lacks: a shortcut, grouped and transposed convolutions, attention."""
+    """What the small network lacks: a shortcut, grouped and transposed convolutions."""
 
     def __init__(self):
         super().__init__()

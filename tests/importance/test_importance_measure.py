@@ -1,4 +1,4 @@
-"""All scores at once: names, dimensions and the images that each sees."""
+"""All scores at once: their names, their dimensions, and the images that each sees."""
 
 import numpy as np
 import xarray as xr
@@ -9,19 +9,16 @@ from ltqlib.importance.measure import balanced
 from ltqlib.quantization import variants
 
 DIMS = {
-    ("class", "layer", "bits"): {"loss", "kl", "output_sqnr", "fit", "taylor", "hawq"},
-    ("class", "layer"): {"fisher", "gradient", "grape", "trace", "trace_error"},
-    ("layer", "bits"): {"sqnr", "logit_gap", "learned"},
-    ("layer",): {"eigenvalue", "eigenvalue_residual"},
-}
-FEW = {"outputs": 3, "fisher": 2, "curvature": 2, "eigenvalue": 1}
+    ("class", "layer", "bits"): {
+        "accuracy", "loss", "kl", "output_sqnr", "fit", "taylor", "hawq"
+    },
+    ("layer", "bits"): {"sqnr", "called_tail", "logit_gap"},
+}  # fmt: skip
+FEW = {"outputs": 3, "fisher": 2, "curvature": 2}
 
 
-def test_all_scores_come_with_their_names_and_dimensions(graph, images):
-    found = importance.measure(
-        graph, images, LABELS, [1, 2], (4, 2), counts=FEW, probes=2, iterations=2,
-        learning={"steps": 2},
-    )  # fmt: skip
+def test_all_scores_come_with_their_names_dimensions_and_images(graph, images):
+    found = importance.measure(graph, images, LABELS, [1, 2], (4, 2), counts=FEW, probes=2)
     assert set(found.data_vars) == set.union(*DIMS.values())
     for dims, names in DIMS.items():
         for name in names:
@@ -29,18 +26,11 @@ def test_all_scores_come_with_their_names_and_dimensions(graph, images):
             assert np.isfinite(found[name]).all(), name
     assert found.layer.values.tolist() == LAYERS
     assert found.bits.values.tolist() == [4, 2]
-
-
-def test_each_score_sees_its_images(graph, images):
-    found = importance.measure(
-        graph, images, LABELS, [1, 2], (4,), counts=FEW, probes=2, iterations=2,
-        learning={"steps": 2},
-    )  # fmt: skip
-    rounded = variants(graph, [4])
-    xr.testing.assert_allclose(
-        found.taylor, importance.taylor(graph, *balanced(images, LABELS, 3), rounded)
-    )
-    xr.testing.assert_allclose(found.fisher, importance.fisher(graph, *balanced(images, LABELS, 2)))
+    rounded = variants(graph, [4, 2])
+    few, fewer = (balanced(images, LABELS, count) for count in (3, 2))
+    xr.testing.assert_allclose(found.taylor, importance.taylor(graph, *few, rounded))
+    fisher = importance.fisher(graph, *fewer)
+    xr.testing.assert_allclose(found.fit, importance.perturbation(fisher, graph, rounded))
 
 
 def test_balanced_images_are_a_prefix_of_more(images):

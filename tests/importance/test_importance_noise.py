@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_classes import BITS, GROUPS, LABELS, LAYERS, MEMBERS, with_group
+from tiny_classes import BITS, LABELS, LAYERS, MEMBERS
 from torch import nn
 
 from ltqlib import importance
@@ -42,8 +42,8 @@ def test_output_sqnr_compares_each_layers_outputs_on_its_float_input(
     network, graph, images, method
 ):
     rounded = variants(graph, BITS, method, images)
-    found = importance.output_sqnr(graph, images, LABELS, rounded, GROUPS, batch=5)
-    assert found.dims == ("group", "layer", "bits")
+    found = importance.output_sqnr(graph, images, LABELS, rounded, batch=5)
+    assert found.dims == ("class", "layer", "bits")
     x = images
     for name, layer in network.named_children():
         if name in LAYERS:
@@ -56,7 +56,7 @@ def test_output_sqnr_compares_each_layers_outputs_on_its_float_input(
                     F.linear(y, w, layer.bias)  # fmt: skip
                 signal = layer(x).flatten(1).square().sum(1).detach().numpy()
                 noise = (noisy - layer(x)).flatten(1).square().sum(1).detach().numpy()
-                powers = with_group([[signal[m].mean(), noise[m].mean()] for m in MEMBERS])
+                powers = np.array([[signal[m].mean(), noise[m].mean()] for m in MEMBERS])
                 expected = 10 * np.log10(powers[:, 0] / powers[:, 1])
                 np.testing.assert_allclose(found.sel(layer=name, bits=bits), expected, rtol=1e-4)
         x = layer(x)
@@ -92,16 +92,14 @@ def test_tied_layers_add_their_sites_and_windows_belong_to_their_images():
 
 
 def test_perturbation_takes_traces_of_its_layers_only(graph, rounded, images):
-    trace = importance.fisher(graph, images, LABELS, layers=["L1", "L2"])
+    trace = importance.fisher(graph, images, LABELS).isel(layer=[0, 1])
     with pytest.raises(InputError, match="not of the layers L1, L2, L3"):
         importance.perturbation(trace, graph, rounded)
 
 
-def test_layers_have_variants_at_the_same_widths(graph, rounded):
-    uneven = {"L1": rounded["L1"], "L2": {4: rounded["L2"][4]}}
+def test_every_layer_has_variants_at_the_same_widths(graph, rounded):
+    uneven = {**rounded, "L2": {4: rounded["L2"][4]}}
     with pytest.raises(InputError, match=r"'L2' has variants at \[4\] bits and 'L1' at \[8, 4"):
         importance.sqnr(graph, uneven)
-    with pytest.raises(InputError, match="no layer 'L9'"):
-        importance.sqnr(graph, {"L9": rounded["L1"]})
-    with pytest.raises(InputError, match="no layer was chosen"):
-        importance.sqnr(graph, {})
+    with pytest.raises(InputError, match="every layer, in order: L1, L2, L3"):
+        importance.sqnr(graph, {"L1": rounded["L1"]})

@@ -7,11 +7,11 @@ import torch.nn.functional as F
 import xarray as xr
 from scipy.special import softmax
 from scipy.stats import entropy
-from tiny_classes import BITS, GROUPS, LABELS, LAYERS, MEMBERS, with_group
+from tiny_classes import BITS, LABELS, LAYERS, MEMBERS
 
 from ltqlib import importance
 from ltqlib.errors import InputError
-from ltqlib.quantization import Quantized, variants
+from ltqlib.quantization import Quantized
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +22,7 @@ def logits():
     values[:, 0] = values[0, 0]
     return xr.DataArray(
         values,
-        {"layer": LAYERS, "bits": [32, *BITS], "label": ("image", LABELS),
-         "group": ("image", np.where(LABELS == 0, "head", "tail"))},
+        {"layer": LAYERS, "bits": [32, *BITS], "label": ("image", LABELS)},
         ("layer", "bits", "image", "class"),
     )  # fmt: skip
 
@@ -51,14 +50,6 @@ def test_one_layers_logits_are_those_of_quantized_models(graph, images, rounded)
             )
 
 
-def test_chosen_layers_alone_are_quantized(graph, images, rounded):
-    two = variants(graph, [2], layers=["L3", "L1"])
-    found = importance.one_layer_logits(graph, images, two)
-    whole = importance.one_layer_logits(graph, images, rounded)
-    assert found.layer.values.tolist() == ["L3", "L1"]
-    xr.testing.assert_allclose(found, whole.sel(layer=["L3", "L1"], bits=[32, 2]))
-
-
 def test_loss_increase_is_torchs_cross_entropy_class_by_class(logits):
     found = importance.loss_increase(logits)
     assert found.dims == ("class", "layer", "bits")
@@ -75,14 +66,26 @@ def test_loss_increase_is_torchs_cross_entropy_class_by_class(logits):
         for mine in MEMBERS
     ]
     np.testing.assert_allclose(found, expected)
-    by_group = importance.loss_increase(logits, groups=GROUPS)
-    assert by_group["group"].values.tolist() == list(GROUPS)
-    np.testing.assert_allclose(by_group, with_group(expected))
+
+
+def test_the_accuracy_drop_is_counted(logits):
+    found = importance.accuracy_drop(logits)
+    assert found.dims == ("class", "layer", "bits")
+    reference, changed = cells(logits)
+
+    def right(outputs, label, mine):
+        return 100 * np.mean(outputs[mine].argmax(1) == label)
+
+    expected = [
+        [[right(reference, c, mine) - right(each, c, mine) for each in row] for row in changed]
+        for c, mine in enumerate(MEMBERS)
+    ]
+    np.testing.assert_allclose(found, expected)
 
 
 def test_kl_divergence_is_scipys_class_by_class(logits):
     reference, changed = cells(logits)
-    found = importance.kl_divergence(logits, groups=GROUPS)
+    found = importance.kl_divergence(logits)
     expected = [
         [
             [entropy(softmax(reference, 1), softmax(v, 1), axis=1)[mine].mean() for v in row]
@@ -90,7 +93,7 @@ def test_kl_divergence_is_scipys_class_by_class(logits):
         ]
         for mine in MEMBERS
     ]
-    np.testing.assert_allclose(found, with_group(expected))
+    np.testing.assert_allclose(found, expected)
     assert (found > 0).all()
 
 
@@ -100,13 +103,6 @@ def test_other_dimensions_are_kept(logits):
         found = score(seeds)
         assert set(found.dims) == {"class", "seed", "bits"}
         xr.testing.assert_allclose(found.sel(seed=2), score(2 * logits).sel(layer="L1", drop=True))
-
-
-def test_the_float_model_may_be_given(logits):
-    reference = logits.sel(bits=32, drop=True).isel(layer=0, drop=True)
-    alone = logits.sel(bits=[4])
-    for score in (importance.loss_increase, importance.kl_divergence, importance.logit_gap):
-        xr.testing.assert_allclose(score(alone, reference), score(logits).sel(bits=[4]))
 
 
 def test_extreme_logits_give_finite_scores():
@@ -119,41 +115,24 @@ def test_extreme_logits_give_finite_scores():
         np.testing.assert_allclose(score(array), 1000.0)
 
 
-# ---- the two that need no label
-
-
 def test_the_share_called_tail_is_counted(logits):
-    predicted = logits.argmax("class").assign_coords(label=logits.label, group=logits.group)
-    found = importance.called_tail(predicted)
+    found = importance.called_tail(logits.drop_vars("label"), [1, 2])
     assert found.dims == ("layer", "bits")
 
     def share(values):
-        return 100 * np.mean([value in (1, 2) for value in values.tolist()])
+        return 100 * np.mean([value in (1, 2) for value in values.argmax(1).tolist()])
 
-    for name in LAYERS:
-        for bits in BITS:
-            now, before = (share(predicted.sel(layer=name, bits=b).values) for b in (bits, 32))
-            assert float(found.sel(layer=name, bits=bits)) == pytest.approx(now - before)
-    unlabelled = predicted.drop_vars(["label", "group"])
-    xr.testing.assert_allclose(importance.called_tail(unlabelled, tail=[1, 2]), found)
+    reference, changed = cells(logits)
+    expected = [[share(each) - share(reference) for each in row] for row in changed]
+    np.testing.assert_allclose(found, expected)
 
 
 def test_the_logit_gap_is_the_mean_over_tail_less_head(logits):
-    found = importance.logit_gap(logits.drop_vars(["label", "group"]), tail=[2, 1])
+    found = importance.logit_gap(logits.drop_vars("label"), [2, 1])
     gap = logits.values[..., 1:].mean((-1, -2)) - logits.values[..., 0].mean(-1)
     np.testing.assert_allclose(found, gap[:, 1:] - gap[:, :1])
-    xr.testing.assert_allclose(importance.logit_gap(logits), found)
     named = logits.assign_coords({"class": ["a", "b", "c"]})
-    xr.testing.assert_allclose(importance.logit_gap(named), found)
-
-
-def test_one_offset_moves_the_gap_by_itself(logits):
-    moved = logits.copy()
-    moved.loc[{"bits": 4}] = logits.sel(bits=32) + np.array([0.0, -2.0, -2.0])
-    np.testing.assert_allclose(importance.logit_gap(moved).sel(bits=4), -2.0)
-    np.testing.assert_allclose(
-        importance.loss_increase(moved).sel({"class": 0, "bits": 4}) < 0, True
-    )
+    xr.testing.assert_allclose(importance.logit_gap(named, [1, 2]), found)
 
 
 @pytest.mark.parametrize(
@@ -165,15 +144,8 @@ def test_one_offset_moves_the_gap_by_itself(logits):
                      id="labels"),
         pytest.param(lambda x: importance.loss_increase(x.sel(bits=[4])), "no float model at bits",
                      id="reference"),
-        pytest.param(lambda x: importance.kl_divergence(x, x.sel(bits=32)[:, :5]),
-                     "on the same images", id="other images"),
-        pytest.param(lambda x: importance.logit_gap(x, tail=[0, 1, 2]), "not all", id="all"),
-        pytest.param(lambda x: importance.called_tail(x.argmax("class"), tail=[]), "no class is",
-                     id="no tail"),
-        pytest.param(lambda x: importance.called_tail(x.argmax("class").drop_vars("group")),
-                     "coordinate group on image", id="no group"),
-        pytest.param(lambda x: importance.loss_increase(x, groups={"fish": [7]}),
-                     "class 7 of group 'fish' has no image", id="no such class"),
+        pytest.param(lambda x: importance.logit_gap(x, [0, 1, 2]), "not all", id="all"),
+        pytest.param(lambda x: importance.called_tail(x, []), "not none", id="no tail"),
     ],
 )  # fmt: skip
 def test_outputs_that_do_not_fit_are_refused(logits, call, says):
