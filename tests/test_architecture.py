@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 from pathlib import Path
 
 import pytest
@@ -125,7 +126,7 @@ def test_public_functions_and_classes_say_what_they_are(path: Path) -> None:
 
 @every_module
 def test_nothing_unpickles(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
+    text = re.sub(r"torch\.load\([^()]*weights_only=True\)", "", path.read_text(encoding="utf-8"))
     for word in ("import pickle", "torch.load(", "allow_pickle=True", "joblib"):
         assert word not in text
 

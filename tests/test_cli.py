@@ -195,7 +195,7 @@ def test_python_m_is_the_same_command() -> None:
     )
     assert done.stdout.startswith("usage: ltq")
     commands = re.findall(r"^    (\w+)", done.stdout, re.MULTILINE)
-    assert commands == ["run", "show", "claims", "publish"]
+    assert commands == ["run", "show", "claims", "publish", "audit"]
 
 
 def test_a_reader_that_leaves_is_no_error(home: Path) -> None:

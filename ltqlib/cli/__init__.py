@@ -1,4 +1,5 @@
-"""The command ``ltq``: train and evaluate networks, list what is stored, check claims, publish.
+"""The command ``ltq``: train and evaluate networks, list what is stored, check claims, publish,
+audit a classifier of the reader's.
 
 Bad input is one line on standard error and exit code 2. A command that is stopped (Ctrl-C: 130,
 SIGTERM: 143) goes on from where it was when it is given again.
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from ltqlib import __version__
-from ltqlib.cli import claims, publish, run, show
+from ltqlib.cli import audit, claims, publish, run, show
 from ltqlib.errors import InputError
 
 
@@ -38,7 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry point of ``ltq``.
 
     Returns:
-        exit code: 0; 1 where a verdict changed; 2 for bad input; 130 or 143 where it was stopped.
+        exit code: 0; 1 where a verdict changed; 2 for bad input; 3 where a limit of an audit is
+        broken; 130 or 143 where it was stopped.
     """
     try:
         with _terminable():
@@ -63,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="ltq", description="Quantization seen from the rare classes.")
     parser.add_argument("--version", action="version", version=f"ltqlib {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (run, show, claims, publish):
+    for command in (run, show, claims, publish, audit):
         name = command.__name__.rpartition(".")[2]
         told = (command.__doc__ or "").splitlines()[0]
         subparser = commands.add_parser(
