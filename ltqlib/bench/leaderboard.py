@@ -27,13 +27,14 @@ def leaderboard(tables: Mapping[int, xr.Dataset], draws: int = DRAWS) -> xr.Data
 
     Returns:
         (draw, seed, proxy, group), for :func:`ltqlib.bench.summary`; group is the tail, as it is
-        and at equal head accuracy. A proxy whose metrics were not measured is left out.
+        and at equal head accuracy.
 
     Raises:
-        InputError: a proxy gives something else than one finite number a configuration.
+        InputError: a proxy reads what was not measured, or gives something else than one finite
+            number a configuration.
     """
     each = [_of_one(table, draws) for table in tables.values()]
-    return xr.concat(each, "seed", join="inner").assign_coords(seed=list(tables))
+    return xr.concat(each, "seed").assign_coords(seed=list(tables))
 
 
 def _of_one(table: xr.Dataset, draws: int) -> xr.DataArray:
@@ -48,10 +49,7 @@ def _of_one(table: xr.Dataset, draws: int) -> xr.DataArray:
     }
     found = {}
     for name, proxy in PROXIES.items():
-        try:
-            told = {h: _ranked(predictions(proxy, views[h])[sample]) for h in HALVES}
-        except AttributeError:  # it reads what was not measured
-            continue
+        told = {half: _ranked(predictions(proxy, views[half])[sample]) for half in HALVES}
         pairs = (HALVES, HALVES[::-1])
         found[name] = [
             np.mean([(told[a] * truth[target, b]).sum(-1) for a, b in pairs], axis=0)
@@ -76,9 +74,15 @@ def predictions(proxy: Proxy, view: xr.Dataset) -> Array:
     """What a proxy says of every configuration, (M,), relative to the largest.
 
     Raises:
-        InputError: not one finite number a configuration.
+        InputError: it reads what is not there, or gives not one finite number a configuration.
     """
-    values = np.asarray(proxy.function(view), dtype=float)
+    try:
+        values = np.asarray(proxy.function(view), dtype=float)
+    except (AttributeError, KeyError) as error:
+        what = str(error).splitlines()[0]
+        raise InputError(
+            f"proxy {proxy.name!r} reads what was not measured ({what}): add it with_metrics"
+        ) from error
     count = view.sizes["configuration"]
     if values.shape != (count,) or not np.isfinite(values).all():
         raise InputError(

@@ -14,7 +14,7 @@ from ltqlib.experiment.networks import Networks, Trained
 from ltqlib.experiment.outcomes import check_data, predict
 
 METHOD = "w-tensor"
-IMAGES = 200  # of each class and half: a table keeps counts, not images
+IMAGES = 100  # of each class and half: a table keeps counts, not images
 
 
 def benchmark(

@@ -10,13 +10,13 @@ from ltqlib.bench.table import HALVES
 
 CLASSES, LAYERS, IMAGES = 10, 16, 500
 NAMES = [f"L{number + 1}" for number in range(LAYERS)]
-BITS = (8, 6, 5, 4, 3, 2)
+BITS = (8, 6, 5, 4, 3)
 TAIL = slice(4, None)
 
 
 def drawn(**plan: Any) -> xr.DataArray:
     """Few configurations, with sizes of the layers."""
-    widths = draw(NAMES, Plan(**({"prefixes": 25, "pairs": 2} | plan)))
+    widths = draw(NAMES, Plan(**({"prefixes": 25} | plan)))
     sizes = {
         "parameters": ("layer", [10 * (k + 1) for k in range(LAYERS)]),
         "macs": ("layer", [100 - k for k in range(LAYERS)]),
@@ -49,7 +49,6 @@ def made(seed: int, noise: bool = True, metrics: bool = True, **plan: Any) -> xr
             "correct": (("half", "class", "configuration"), correct.astype(int)),
             "images": (("half", "class"), np.full((2, CLASSES), IMAGES)),
             "called_tail": (("half", "configuration"), correct[:, TAIL].sum(1).astype(int)),
-            "margin": (("half", "configuration"), correct[:, TAIL].mean(1) / IMAGES),
             "tail_at_equal_head": (("half", "configuration"), there),
             "widths": widths,
         },
@@ -64,50 +63,25 @@ def made(seed: int, noise: bool = True, metrics: bool = True, **plan: Any) -> xr
     return with_metrics(table, made_metrics(rng, harm)) if metrics else table
 
 
-def made_metrics(rng: np.random.Generator, harm: np.ndarray) -> dict[str, xr.DataArray]:
+def made_metrics(rng: np.random.Generator, harm: np.ndarray) -> xr.Dataset:
     """Metrics with their shapes: the loss knows the harm, others little."""
     noise = np.outer(rng.uniform(0.5, 2, LAYERS), 4.0 ** (4 - np.array(BITS)))
-    fisher = rng.uniform(0.1, 1, (CLASSES, LAYERS))
-    axes = {"class": range(CLASSES), "layer": NAMES, "bits": list(BITS)}
+    each, axes = (rng.uniform(0.5, 1, (CLASSES, LAYERS, 1)) for _ in range(2)), "class layer bits"
     values = {
-        "loss": (harm[:, :, None] * noise / noise[:, 3:4], "class layer bits"),
-        "kl": (rng.uniform(0.5, 1, (CLASSES, LAYERS, 1)) * noise, "class layer bits"),
+        "accuracy": (harm[:, :, None] * noise, axes),
+        "called_tail": (-noise, "layer bits"),
+        "loss": (harm[:, :, None] * noise / noise[:, 3:4], axes),
+        "kl": (next(each) * noise, axes),
+        "fit": (next(each) * noise, axes),
+        "hawq": (noise[None].repeat(CLASSES, 0), axes),
+        "taylor": (rng.standard_normal((CLASSES, LAYERS, len(BITS))), axes),
         "sqnr": (-10 * np.log10(noise), "layer bits"),
-        "output_sqnr": (-10 * np.log10(noise)[None].repeat(CLASSES, 0), "class layer bits"),
-        "fisher": (fisher, "class layer"),
-        "fit": (fisher[:, :, None] * noise, "class layer bits"),
-        "hawq": (fisher[:, :, None] * noise, "class layer bits"),
-        "taylor": (rng.standard_normal((CLASSES, LAYERS, len(BITS))), "class layer bits"),
-        "gradient": (rng.uniform(0, 1, (CLASSES, LAYERS)), "class layer"),
-        "grape": (rng.uniform(0, 1, (CLASSES, LAYERS)), "class layer"),
-        "eigenvalue": (rng.uniform(0, 1, LAYERS), "layer"),
-        "learned": (noise, "layer bits"),
+        "output_sqnr": (-10 * np.log10(noise)[None].repeat(CLASSES, 0), axes),
         "logit_gap": (-noise, "layer bits"),
     }
-    found = {}
-    for name, (array, dims) in values.items():
-        coords = {dim: axes[dim] for dim in dims.split()}
-        found[name] = xr.DataArray(array, coords, dims.split())
-    pairs = made_pairs(rng)
-    found |= {"accuracy_pairs": pairs, "loss_pairs": pairs}
-    return {name: each.expand_dims(half=list(HALVES)) for name, each in found.items()}
-
-
-def made_pairs(rng: np.random.Generator) -> xr.DataArray:
-    """More than additive: narrow layers lose more together; 5, 4 and 3 bits were measured."""
-    ends = [(i, j) for i in range(LAYERS) for j in range(i + 1, LAYERS)]
-    size = np.multiply.outer(4.0 ** (4 - np.array([5, 4, 3])), 4.0 ** (4 - np.array([5, 4, 3])))
-    return xr.DataArray(
-        rng.uniform(0, 1e-3, (CLASSES, len(ends), 1, 1)) * size,
-        {
-            "class": range(CLASSES),
-            "first": ("pair", [NAMES[i] for i, _ in ends]),
-            "second": ("pair", [NAMES[j] for _, j in ends]),
-            "bits": [5, 4, 3],
-            "other_bits": [5, 4, 3],
-        },
-        ["class", "pair", "bits", "other_bits"],
-    )
+    named = {name: (dims.split(), array) for name, (array, dims) in values.items()}
+    coords = {"class": range(CLASSES), "layer": NAMES, "bits": list(BITS)}
+    return xr.Dataset(named, coords).expand_dims(half=list(HALVES))
 
 
 def outcomes_of(widths: xr.DataArray, images: int = 40, seed: int = 0) -> xr.Dataset:
