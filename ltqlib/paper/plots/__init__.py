@@ -10,6 +10,7 @@ from ltqlib.paper.plots.counts import class_counts
 from ltqlib.paper.plots.identity import over_frequency
 from ltqlib.paper.plots.layers import class_accuracy, mixed_gains, rank_changes, sensitivity_bars
 from ltqlib.paper.plots.length import over_length, rounding_and_noise
+from ltqlib.paper.plots.metrics import rank_correlations
 from ltqlib.paper.plots.repair import repair_sizes
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "over_imbalance",
     "over_length",
     "rank_changes",
+    "rank_correlations",
     "repair_sizes",
     "rounding_and_noise",
     "sensitivity_bars",
