@@ -35,7 +35,7 @@ def as_published(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_registry_is_that_of_the_files(folder: Path) -> None:
     files = sorted(path for path in folder.glob("*/*") if path.is_file())
     told = {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(folder).as_posix(): {hashlib.sha256(path.read_bytes()).hexdigest()}
         for path in files
     }
     assert store.registry(folder) == told

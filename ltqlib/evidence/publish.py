@@ -5,7 +5,7 @@ reads it; :mod:`ltqlib.evidence.store` compares on reading.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,8 @@ def publish(profile: str | None = None, weights: bool = False) -> Published:
     A network is complete when both of its stages are trained (``network.json``, ``stage2.json``),
     in ``runs/`` or published before. Every file is read and verified first; then the files are
     copied whole and ``results/registry.txt`` is written anew. Evaluations that were published with
-    other weights of the same configuration are removed.
+    other weights of the same configuration are removed. One process publishes at a time; who reads
+    meanwhile, or after a kill, finds every file in the registry.
 
     Args:
         profile: of the networks; None takes all.
@@ -75,15 +76,17 @@ def publish(profile: str | None = None, weights: bool = False) -> Published:
     if not networks:
         what = f" of profile {profile!r}" if profile else ""
         raise InputError(f"{paths.runs()} has no complete network{what}: train and decouple one")
-    kept = _kept({network.digest: network for network in networks})
-    _check_size(kept, networks)
-    if weights:
-        for network in networks:
-            _check_weights(network)
-    done = Published({network.digest: _copy(network, kept) for network in networks})
-    _write_registry(paths.results(), paths.results().glob("*/*"))
-    if weights:
-        _copy_weights(sorted(networks, key=lambda network: network.rarity), done)
+    with store.lock(""):
+        kept = _kept({network.digest: network for network in networks})
+        _check_size(kept, networks)
+        if weights:
+            for network in networks:
+                _check_weights(network)
+        _write_registry(paths.results(), _lines(networks))  # beside those of what is there
+        done = Published({network.digest: _copy(network, kept) for network in networks})
+        _write_registry(paths.results())
+        if weights:
+            _copy_weights(sorted(networks, key=lambda network: network.rarity), done)
     return done
 
 
@@ -139,6 +142,10 @@ def _kept(networks: dict[str, _Network]) -> set[Path]:
 
 def _is_stored(path: Path) -> bool:
     return path.name in (store.NETWORK, store.STAGE2) or path.suffix == ".nc"
+
+
+def _is_published(path: Path) -> bool:
+    return _is_stored(path) or path.suffix == ".safetensors"
 
 
 def _other_weights(network: _Network) -> bool:
@@ -210,16 +217,23 @@ def _copy_weights(networks: Iterable[_Network], done: Published) -> None:
         target = paths.checkpoints(network.digest)
         if sum([_write_changed(target / path.name, path.read_bytes()) for path in files]):
             done.weights.append(network.digest)
-    _write_registry(paths.checkpoints(), paths.checkpoints().glob("*/*.safetensors"))
+    _write_registry(paths.checkpoints())
 
 
-def _write_registry(folder: Path, files: Iterable[Path]) -> None:
-    """``FILE sha256:DIGEST``, a line a published file, sorted."""
-    published = [p for p in files if p.suffix == ".safetensors" or _is_stored(p)]
-    lines = [
-        f"{path.relative_to(folder).as_posix()} "
-        f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
-        for path in sorted(published)
-    ]
+def _lines(networks: Iterable[_Network]) -> Iterator[str]:
+    """The registry's lines of what will be copied."""
+    for network in networks:
+        for path in network.files:
+            yield _line(f"{network.digest}/{path.name}", path)
+
+
+def _line(name: str, path: Path) -> str:
+    return f"{name} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+
+
+def _write_registry(folder: Path, coming: Iterable[str] = ()) -> None:
+    """``FILE sha256:DIGEST``, a line a published file, sorted; and the lines of what is coming."""
+    published = [path for path in folder.glob("*/*") if _is_published(path)]
+    there = {_line(path.relative_to(folder).as_posix(), path) for path in published}
     with disk_errors(folder):
-        _write_changed(folder / REGISTRY, "".join(lines).encode())
+        _write_changed(folder / REGISTRY, "".join(sorted(there.union(coming))).encode())

@@ -148,20 +148,27 @@ def lock(digest: str) -> Iterator[None]:
         yield
 
 
-def registry(folder: Path) -> dict[str, str]:
-    """SHA-256 by file, relative to ``folder``, from its ``registry.txt``; empty without one."""
+def registry(folder: Path) -> dict[str, set[str]]:
+    """SHA-256 by file, relative to ``folder``, from its ``registry.txt``; empty without one.
+
+    A file has two while it is being replaced.
+
+    Raises:
+        InputError: the registry is damaged.
+    """
     path = folder / "registry.txt"
     return dict(_read_registry(path, path.stat().st_mtime_ns)) if path.exists() else {}
 
 
 @functools.lru_cache(maxsize=8)
-def _read_registry(path: Path, changed: int) -> dict[str, str]:
-    found = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+def _read_registry(path: Path, changed: int) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    # a byte that is no UTF-8 is not in the line of any file
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         name, _, told = line.rpartition(" ")
         if not name or not told.startswith("sha256:"):
             raise InputError(f"{path} has a line that is not `FILE sha256:DIGEST`: restore it")
-        found[name] = told.removeprefix("sha256:")
+        found.setdefault(name, set()).add(told.removeprefix("sha256:"))
     return found
 
 
@@ -175,5 +182,7 @@ def verify_published(path: Path) -> None:
     if folder not in path.parents:
         return
     name = path.relative_to(folder).as_posix()
-    if registry(folder).get(name) != hashlib.sha256(path.read_bytes()).hexdigest():
-        raise InputError(f"{path} is not the published file (its SHA-256 differs): restore it")
+    for _ in range(2):  # publishing may come between reading the file and the registry
+        if hashlib.sha256(path.read_bytes()).hexdigest() in registry(folder).get(name, ()):
+            return
+    raise InputError(f"{path} is not the published file (its SHA-256 differs): restore it")
