@@ -69,8 +69,9 @@ def test_evaluations_open_with_xarray_alone(digest: str) -> None:
             xr.testing.assert_equal(plain.load(), ours)
         assert ours["layer"].values.tolist() == list(record["layers"])
         assert {"commit", "created", "seconds", "packages"} <= set(ours.attrs)
-        rows = ours["widths"].values
-        assert len(np.unique(rows, axis=0)) == len(rows)
+        if "widths" in ours:  # metrics of layers have none
+            rows = ours["widths"].values
+            assert len(np.unique(rows, axis=0)) == len(rows)
 
 
 @pytest.mark.parametrize("digest", WEIGHTS)

@@ -55,3 +55,10 @@ def test_a_network_that_cannot_be_compared_has_no_number(outcomes: xr.Dataset) -
     table = ltq.estimate(outcomes.right.sel(model="cRT", bits=4), by="group")
     table.loc["tail", "value"] = np.nan
     assert dict(words("equal", table))["equal-tail"] == ""
+
+
+def test_correlations_have_two_digits(outcomes: xr.Dataset) -> None:
+    table = ltq.estimate(outcomes.right, by="norm")
+    table.attrs["unit"] = "Spearman's correlation"
+    value = float(table["value"].iloc[0])
+    assert dict(words("rho", table))["rho-norm"] == f"{value:.2f}"
