@@ -16,7 +16,8 @@ from ltqlib.statistics.repair import (
     match_probabilities,
     match_shares,
 )
-from ltqlib.statistics.summary import area_under_curve, curve_summary
+from ltqlib.statistics.repaired import recovered
+from ltqlib.statistics.summary import area_under_curve, curve_summary, estimate_each
 
 __all__ = [
     "Estimates",
@@ -30,6 +31,7 @@ __all__ = [
     "decompose",
     "equal_head",
     "estimate",
+    "estimate_each",
     "fit_identity",
     "fit_last_layer",
     "head_tail_curve",
@@ -46,6 +48,7 @@ __all__ = [
     "ranks",
     "ranks_differ",
     "rarity_and_class",
+    "recovered",
     "side_by_side",
     "spearman",
     "tail_at_equal_head",

@@ -1,11 +1,15 @@
 """The head-tail curve in numbers, each with its interval: what a quantization costs, twice."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import xarray as xr
 
 from ltqlib.statistics.curve import NEEDED, Curve, images_of
-from ltqlib.statistics.estimate import Estimates, estimate, side_by_side
+from ltqlib.statistics.estimate import By, Estimates, estimate, side_by_side
 from ltqlib.statistics.operating import (
     FLOAT,
     Reference,
@@ -72,6 +76,16 @@ def curve_summary(
         *(estimate(each, "norm", level) for each in (equal, best, best_known - best, area)),
     )
     return side_by_side(dict(zip(MEASURES, found, strict=True)))
+
+
+def estimate_each(
+    values: Mapping[Any, xr.DataArray], names: Sequence[str], by: By = "group"
+) -> Estimates:
+    """Estimates of several outcomes in one table; ``names`` are the levels that their keys fill."""
+    found = {key: estimate(each, by) for key, each in values.items()}
+    table = Estimates(pd.concat(found, names=[*names, *next(iter(found.values())).index.names]))
+    table.attrs = dict(next(iter(found.values())).attrs)
+    return table
 
 
 def right_as_is(outcomes: xr.Dataset) -> xr.DataArray:

@@ -4,10 +4,11 @@ judged on."""
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import special
 
 from ltqlib.errors import InputError
 from ltqlib.statistics.repair import fit_last_layer, match_means
-from ltqlib.statistics.repaired import repair
+from ltqlib.statistics.repaired import recovered, repair
 
 
 @pytest.fixture
@@ -62,3 +63,47 @@ def test_a_long_tailed_mix_is_drawn(logits: xr.DataArray) -> None:
 
     repair(logits.isel(seed=[0]), match=match, images=60, draws=1, counts=[50, 5, 4, 1])
     assert sizes == [60, 60]
+
+
+def test_images_of_their_own_are_drawn_for_both_halves(logits: xr.DataArray) -> None:
+    others = logits.isel(image=slice(0, 50)) + 100.0
+    seen: list[np.ndarray] = []
+
+    def match(quantized: np.ndarray, full: np.ndarray) -> np.ndarray:
+        seen.append(full)
+        return np.zeros(4)
+
+    repair(logits.isel(seed=[0]), match=match, images=50, draws=1, unlabelled=others.isel(seed=[0]))
+    first, second = ({row.tobytes() for row in mine} for mine in seen)
+    assert first == second
+    assert first == {row.tobytes() for row in others.sel(bits=32).isel(seed=0).values}
+
+
+def losses_of_one_class() -> tuple[xr.DataArray, xr.DataArray]:
+    """A loss of about a third, and what is left of it after a remedy, of the same 500 images."""
+    generator = np.random.default_rng(1)
+    before = (generator.random(500) < 0.3).astype(float)
+    after = before * (generator.random(500) < 0.25) - (generator.random(500) < 0.02)
+    return tuple(  # type: ignore[return-value]
+        xr.DataArray(each, {"label": ("image", np.zeros(500, int))}, "image")
+        for each in (before, after)
+    )
+
+
+def test_the_share_given_back_has_fieller_s_interval() -> None:
+    before, after = losses_of_one_class()
+    found = recovered(before, after, by="norm").loc["norm"]
+    b, a = before.mean().item(), after.mean().item()
+    vb, cab, _, va = (np.cov(before, after) / 500).ravel()
+    z2 = special.ndtri(0.975) ** 2
+    # (a - q b)^2 = z^2 (va - 2 q cab + q^2 vb), q the share that is left
+    left = np.roots([b**2 - z2 * vb, -2 * (a * b - z2 * cab), a**2 - z2 * va])
+    assert found["value"] == pytest.approx(100 * (1 - a / b))
+    assert [found["low"], found["high"]] == pytest.approx(sorted(100 * (1 - left)), abs=0.01)
+
+
+def test_a_loss_that_is_none_has_no_share_with_an_interval() -> None:
+    before, after = losses_of_one_class()
+    found = recovered(before - before.mean(), after, by="norm")
+    assert found[["low", "high"]].isna().all().all()
+    assert "Percent of the loss" in found.note()

@@ -10,6 +10,7 @@ from ltqlib.statistics import (
     at_best,
     curve_summary,
     estimate,
+    estimate_each,
     head_tail_curve,
     logit_adjustment,
     outcomes_of,
@@ -132,3 +133,12 @@ def test_side_by_side_keeps_rows_together(outcomes):
 def test_bad_input_is_named(labelled, call, message):
     with pytest.raises(InputError, match=message):
         call(labelled)
+
+
+def test_several_outcomes_in_one_table() -> None:
+    labels = ("image", np.repeat([0, 1], 20))
+    right = xr.DataArray(np.tile([1.0, 0.0, 1.0, 1.0], 10), {"label": labels}, "image")
+    table = estimate_each({"a": right, "b": 1 - right}, ["model"], by="norm")
+    assert table.loc[("a", "norm"), "value"] == pytest.approx(75.0)
+    assert table.loc[("b", "norm"), "value"] == pytest.approx(25.0)
+    assert "40 test images" in table.note()

@@ -11,9 +11,11 @@ from ltqlib.paper.plots.identity import over_frequency
 from ltqlib.paper.plots.layers import class_accuracy, mixed_gains, rank_changes, sensitivity_bars
 from ltqlib.paper.plots.length import over_length, rounding_and_noise
 from ltqlib.paper.plots.metrics import rank_correlations
-from ltqlib.paper.plots.repair import repair_sizes
+from ltqlib.paper.plots.remedies import remedies
+from ltqlib.paper.plots.repair import before_after, repair_sizes
 
 __all__ = [
+    "before_after",
     "bits_curve",
     "by_seed",
     "claims_forest",
@@ -27,6 +29,7 @@ __all__ = [
     "over_length",
     "rank_changes",
     "rank_correlations",
+    "remedies",
     "repair_sizes",
     "rounding_and_noise",
     "sensitivity_bars",
