@@ -48,7 +48,7 @@ def audit(
     """What quantization does to each class of a classifier, and which widths to ship.
 
     Args:
-        model: a torch classifier of pixels (B, 3, H, W) from 0 to 255, logits out.
+        model: a torch classifier of pixels (B, 3, H, W) from 0 to 255, logits out; or its graph.
         calibration: training images as they are: uint8 (N, H, W, 3), or (images, labels), or what
             :func:`ltqlib.load_data` returns. At most 1,000 are used.
         test: a :class:`ltqlib.Split`, (images, labels), a source such as ``folder:PATH``, or
@@ -75,6 +75,7 @@ def audit(
     from ltqlib.deploy.subject import prepare
 
     limits = Limits(max_size, max_class_drop, max_tail_drop)
+    _checked(bits, method, methods)
     subject = prepare(
         model, calibration, test, groups=groups, normalize=normalize, unlabelled=unlabelled,
         name=name,
@@ -164,7 +165,7 @@ def _weights_limit(bench: "Bench", one: "Configuration", limits: Limits) -> floa
         return None
     layers = bench.subject.graph.layers.values()
     packed = sum(layer.parameters * b for layer, b in zip(layers, one.widths, strict=True)) / 8
-    return limits.max_size - (bench.quantized(one).model_size - packed)
+    return limits.max_size - (bench.facts(one)["size"][0] - packed)
 
 
 def _mixed(
@@ -199,7 +200,7 @@ def _described(outcomes: xr.Dataset, bench: "Bench", each: Sequence["Configurati
     layers = bench.subject.graph.layers
     widths = xr.DataArray([one.widths for one in each], dims=("configuration", "layer"))
     parameters = np.array([layer.parameters for layer in layers.values()])
-    sizes = [bench.quantized(one).model_size for one in each]
+    sizes = [int(bench.facts(one)["size"][0]) for one in each]
     return (
         _named(outcomes, bench.subject)
         .assign(widths=widths)

@@ -124,24 +124,22 @@ class Bench:
         chosen = {layer: v for layer, each in forms.items() for v in each.values()}
         return Quantized(graph, chosen, method.name)
 
-    def offsets(self, configuration: Configuration) -> npt.NDArray[np.float64]:
-        """What the repair without labels adds to the logits (C,): class shares as in float."""
+    def facts(self, configuration: Configuration) -> Found:
+        """``size`` (bytes, (1,)), and ``offsets`` (C,): what the repair without labels adds."""
         how = {**self.known, "widths": configuration.widths, "method": configuration.method}
-        float_logits = self._logits(None)
 
         def compute() -> Found:
-            return {"offsets": match_shares(self._logits(configuration), float_logits)}
+            quantized = self.quantized(configuration)
+            logits = graph_logits(quantized, self.subject.unlabelled)
+            found = match_shares(logits, self._float_logits)
+            return {"offsets": found, "size": np.array([quantized.model_size])}
 
-        return self.work.recall("offsets", how, compute)["offsets"]
+        return self.work.recall("facts", how, compute)
 
-    def _logits(self, configuration: Configuration | None) -> npt.NDArray:
-        """(N, C) of the unlabelled images; None is the float model."""
-        graph, images = self.subject.graph, self.subject.unlabelled
-        if configuration is None:
-            if not hasattr(self, "_float_logits"):
-                self._float_logits = graph_logits(graph.logits, images)
-            return self._float_logits
-        return graph_logits(self.quantized(configuration), images)
+    @cached_property
+    def _float_logits(self) -> npt.NDArray:
+        """(N, C) of the unlabelled images."""
+        return graph_logits(self.subject.graph.module(), self.subject.unlabelled)
 
     def outcomes(self, configuration: Configuration, test: Split) -> Found:
         """``predicted``, ``best_head``, ``best_tail``, ``margin``, ``matched`` of images (N,)."""
@@ -149,10 +147,8 @@ class Bench:
         how |= {"widths": configuration.widths, "test": test.identity, "sides": self.subject.sides}
 
         def compute() -> Found:
-            quantized = configuration.kind != "float"
-            classes = self.subject.graph.classes
-            offsets = self.offsets(configuration) if quantized else np.zeros(classes)
-            return self._predicted(configuration, test, Outcome(self.subject.sides, offsets))
+            reduce = Outcome(self.subject.sides, self.facts(configuration)["offsets"])
+            return self._predicted(configuration, test, reduce)
 
         return self.work.recall("outcomes", how, compute)
 
@@ -219,18 +215,6 @@ def one_at_a_time(layers: int, widths: Sequence[int]) -> npt.NDArray[np.int64]:
     return rows.reshape(-1, layers)
 
 
-def graph_logits(model: Callable[[Tensor], Tensor], images: Images) -> npt.NDArray:
+def graph_logits(model: torch.nn.Module, images: Images) -> npt.NDArray:
     """Logits (N, C) in float32 of images (N, H, W, 3)."""
-    found = engine.predict_module(_Called(model), images, lambda logits: {"logits": logits})
-    return found["logits"]
-
-
-class _Called(torch.nn.Module):
-    """A callable as a module."""
-
-    def __init__(self, model: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return self.model(pixels)
+    return engine.predict_module(model, images, lambda logits: {"logits": logits})["logits"]

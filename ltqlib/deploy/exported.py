@@ -25,7 +25,7 @@ def export(bench: Bench, one: Configuration, repaired: bool, folder: Path) -> di
     quantized = bench.quantized(one)
     try:
         if repaired:
-            quantized = fold_offsets(quantized, bench.offsets(one))
+            quantized = fold_offsets(quantized, bench.facts(one)["offsets"])
         told["bytes"] = save_packed(quantized, folder / "model.safetensors")
         told["packed"] = "model.safetensors"
         from ltqlib.deploy.onnx import export_onnx

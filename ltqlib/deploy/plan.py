@@ -54,9 +54,10 @@ def plan(subject: Subject, bits: Sequence[int], folder: Path | None = None) -> P
 def _timed(subject: Subject, bits: Sequence[int]) -> dict[str, np.ndarray]:
     """Seconds an image and once, from a sweep of two sizes."""
     few = subject.calibration[:PILOT]
-    graph_logits(subject.graph.logits, few[:8])
+    module = subject.graph.module()
+    graph_logits(module, few[:8])
     started = time.perf_counter()
-    graph_logits(subject.graph.logits, few)
+    graph_logits(module, few)
     float_each = (time.perf_counter() - started) / len(few)
     whole = 1 + len(bits) + 2 * len(bits) - 1 + len(METHODS)  # float, uniform, mixed, methods
     layers = list(subject.graph.layers.values())

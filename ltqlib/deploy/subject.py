@@ -77,7 +77,7 @@ class Subject:
 
 
 def prepare(
-    model: nn.Module,
+    model: nn.Module | Graph,
     calibration: Any,
     test: Any,
     *,
@@ -94,21 +94,30 @@ def prepare(
     """
     images, counts = _images_of(calibration)
     given = dict(test) if isinstance(test, Mapping) else {"test": test}
-    shaped = {name: _split_of(one, counts) for name, one in given.items()}
+    shaped = {called: _split_of(one, counts) for called, one in given.items()}
     first = next(iter(shaped.values()))
-    graph = _trace(model, first.images[:2], normalize)
-    tests = {name: _checked(one, graph.classes, groups, first) for name, one in shaped.items()}
+    tests = {called: _grouped(one, groups, first) for called, one in shaped.items()}
     free = images if unlabelled is None else _images_of(unlabelled)[0]
-    for what, these in (("calibration", images), ("unlabelled", free)):
+    shapes = {"calibration": images, "unlabelled": free}
+    shapes |= {f"test set {called!r}": one.images for called, one in tests.items()}
+    for what, these in shapes.items():
         if these.shape[1:] != first.images.shape[1:]:
             raise InputError(
                 f"{what} images are {these.shape[1:]}, test images {first.images.shape[1:]}: "
                 "resize them alike"
             )
+    graph = _trace(model, first.images[:2], normalize)
+    if wrong := [len(one.classes) for one in tests.values() if len(one.classes) != graph.classes]:
+        raise InputError(
+            f"the model has {graph.classes} outputs, the data {wrong[0]} classes: "
+            "give the model that was trained on these classes"
+        )
     return Subject(name or type(model).__name__, graph, images, free, tests)
 
 
-def _trace(model: nn.Module, images: Images, normalize: Normalize | None) -> Graph:
+def _trace(model: nn.Module | Graph, images: Images, normalize: Normalize | None) -> Graph:
+    if isinstance(model, Graph):
+        return model
     wrapped = model if normalize is None else Normalized(model, *normalize)
     try:
         return Graph.trace(wrapped, as_tensor(images))
@@ -146,18 +155,8 @@ def _split_of(given: Any, counts: tuple[int, ...]) -> Split:
     return Split.of(images, labels, classes, counts=known)
 
 
-def _checked(split: Split, outputs: int, groups: Any, first: Split) -> Split:
-    """With groups, and as many classes as the model has outputs."""
-    if len(split.classes) != outputs:
-        raise InputError(
-            f"the model has {outputs} outputs, the data {len(split.classes)} classes: "
-            "give the model that was trained on these classes"
-        )
-    if split.images.shape[1:] != first.images.shape[1:]:
-        raise InputError(
-            f"test sets have images of {first.images.shape[1:]} and {split.images.shape[1:]}: "
-            "resize them alike"
-        )
+def _grouped(split: Split, groups: Any, first: Split) -> Split:
+    """With groups: those asked for, its own, or the first test set's."""
     if groups is not None:
         counts = split.counts or first.counts
         if isinstance(groups, str) and not counts:
