@@ -60,5 +60,5 @@ def test_a_network_that_cannot_be_compared_has_no_number(outcomes: xr.Dataset) -
 def test_correlations_have_two_digits(outcomes: xr.Dataset) -> None:
     table = ltq.estimate(outcomes.right, by="norm")
     table.attrs["unit"] = "Spearman's correlation"
-    value = float(table["value"].iloc[0])
-    assert dict(words("rho", table))["rho-norm"] == f"{value:.2f}"
+    text = next(iter(dict(words("rho", table)).values()))
+    assert text == f"{table['value'].iloc[0]:.2f}"
