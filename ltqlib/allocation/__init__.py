@@ -3,8 +3,7 @@
 :func:`allocate` takes what :func:`ltqlib.sensitivity` measured with one layer alone and returns
 :class:`Widths` that :func:`ltqlib.evaluate` takes; :func:`random_widths` is its null,
 :func:`pareto_front` traces loss against a cost. Below them :func:`solve` is exact for any
-:class:`Objective` over classes within any number of :class:`Limit`, with interactions of pairs of
-layers (:func:`pair_losses`) if wanted. No torch here.
+:class:`Objective` over classes within any number of :class:`Limit`. No torch here.
 """
 
 from ltqlib.allocation.choosing import allocate, random_widths
@@ -15,11 +14,9 @@ from ltqlib.allocation.losses import (
     at_widths,
     class_losses,
     groups_of,
-    pairs_at_widths,
     predicted_losses,
 )
 from ltqlib.allocation.objective import Objective, cvar
-from ltqlib.allocation.pairs import interactions, pair_losses, pair_widths
 from ltqlib.allocation.pareto import pareto_front
 from ltqlib.allocation.ranking import greedy, rank, split
 from ltqlib.allocation.solver import Allocation, smallest_cost, solve
@@ -40,11 +37,7 @@ __all__ = [
     "cvar",
     "greedy",
     "groups_of",
-    "interactions",
     "model_size",
-    "pair_losses",
-    "pair_widths",
-    "pairs_at_widths",
     "pareto_front",
     "predicted_losses",
     "random_widths",

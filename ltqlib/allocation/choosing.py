@@ -29,7 +29,6 @@ def allocate(
     limits: Sequence[Limit] = (),
     tied: Sequence[Sequence[str]] = (),
     max_class_loss: float | xr.DataArray | None = None,
-    interactions: xr.DataArray | None = None,
 ) -> Widths:
     """A bit-width for each layer, from what each layer alone costs the classes.
 
@@ -56,8 +55,6 @@ def allocate(
         limits: more limits, for instance on measured latency.
         tied: groups of layers that must share a width (not for ``ranking``).
         max_class_loss: no class may lose more, in the unit of the losses (``exact``).
-        interactions: what pairs lose beyond the sum (``exact``), see
-            :func:`ltqlib.allocation.pair_losses`.
 
     Returns:
         weight bits (..., layer) with ``mean_bits`` and ``predicted``, see
@@ -72,13 +69,12 @@ def allocate(
     """
     losses, objective = table_of(alone, minimize, choices, costs)
     every = [*limits_of(losses, mean_bits, max_size, max_bops, act_bits), *limits]
-    exact = {"max_class_loss": max_class_loss, "interactions": interactions}
-    check(how, every, tied, [name for name, value in exact.items() if value is not None], losses)
+    check(how, every, tied, max_class_loss is not None, losses)
     found = np.empty((*losses.shape[:-3], losses.sizes["layer"]), dtype=np.int64)
     for place, at, table in each_table(losses):
-        given = {name: _at(value, at) for name, value in exact.items()}
-        found[place] = list(_one(how, table, every, objective, tied, given).values())
-    return _widths(found, losses, objective, interactions)
+        most = _at(max_class_loss, at)
+        found[place] = list(_one(how, table, every, objective, tied, most).values())
+    return _widths(found, losses, objective)
 
 
 def random_widths(
@@ -97,7 +93,7 @@ def random_widths(
     the sensitivity knows. With ``how="ranking"`` it is a ranking in random order.
 
     Args:
-        alone, minimize, choices, costs, options: as for :func:`allocate`, without interactions.
+        alone, minimize, choices, costs, options: as for :func:`allocate`.
         draws: how many; every draw and every table of ``alone`` is shuffled on its own.
         seed: of the draws.
 
@@ -129,26 +125,21 @@ def _one(
     limits: Sequence[Limit],
     objective: Objective,
     tied: Sequence[Sequence[str]],
-    exact: Mapping[str, Any],
+    max_class_loss: float | None,
 ) -> dict[str, int]:
     if how == "exact":
-        return solve(table, limits, objective, tied=tied, **exact).widths
+        return solve(table, limits, objective, tied=tied, max_class_loss=max_class_loss).widths
     if how == "greedy":
         return greedy(table, limits[0], objective, tied)
     high, low = table.bits.values.tolist()
     return split(rank(table, objective, low), limits, high, low)
 
 
-def _widths(
-    found: np.ndarray,
-    losses: xr.DataArray,
-    objective: Objective,
-    interactions: xr.DataArray | None,
-) -> Widths:
+def _widths(found: np.ndarray, losses: xr.DataArray, objective: Objective) -> Widths:
     """The widths as a labelled array, with what is known of them."""
     rest = losses.dims[:-3]
     coords = {n: c for n, c in losses.coords.items() if not {"class", "bits"} & set(c.dims)}
     bits = xr.DataArray(found, coords, [*rest, "layer"])
-    expected = predicted_losses(losses, bits, interactions).transpose("class", ...)
+    expected = predicted_losses(losses, bits).transpose("class", ...)
     value = xr.DataArray(objective.value(expected.values), dims=expected.dims[1:])
     return Widths.of(bits.assign_coords(predicted=value))

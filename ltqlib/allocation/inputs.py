@@ -99,7 +99,7 @@ def check(
     how: str,
     limits: Sequence[Limit],
     tied: Sequence[Sequence[str]],
-    exact: Sequence[str],
+    has_class_limit: bool,
     losses: xr.DataArray,
 ) -> None:
     """Refuse what the way ``how`` cannot do.
@@ -111,8 +111,8 @@ def check(
         raise InputError(f"how={how!r} is unknown: use one of {', '.join(WAYS)}")
     if not limits:
         raise InputError("an allocation without a limit: give mean_bits, max_size or max_bops")
-    if exact and how != "exact":
-        raise InputError(f"{exact[0]} is for how='exact', not {how!r}: leave it out")
+    if has_class_limit and how != "exact":
+        raise InputError(f"max_class_loss is for how='exact', not {how!r}: leave it out")
     if how == "greedy" and len(limits) > 1:
         raise InputError(f"the greedy descent takes one limit, not {len(limits)}: use how='exact'")
     if how == "ranking" and tied:

@@ -1,8 +1,7 @@
 """Losses of each class by layer and width, and what they add up to under an allocation.
 
 The model is additive: the loss of class c under the widths b is the sum over layers l of
-``losses[c, l, b_l]``, each measured with only that layer quantized. Interactions of pairs of
-layers (CLADO; Deng et al., 2025) are added where they were measured: :mod:`.pairs`.
+``losses[c, l, b_l]``, each measured with only that layer quantized.
 """
 
 import math
@@ -137,53 +136,17 @@ def at_widths(table: xr.DataArray, widths: xr.DataArray) -> xr.DataArray:
     return table.sel(layer=widths.layer, bits=widths).drop_vars("bits")
 
 
-def predicted_losses(
-    losses: xr.DataArray, widths: xr.DataArray, interactions: xr.DataArray | None = None
-) -> xr.DataArray:
-    """What the model says that configurations lose: the sum over layers, and over pairs.
+def predicted_losses(losses: xr.DataArray, widths: xr.DataArray) -> xr.DataArray:
+    """What the model says that configurations lose: the sum over layers.
 
     Args:
         losses: (..., layer, bits).
         widths: weight bits (..., layer).
-        interactions: (..., pair, bits, other_bits), see :mod:`.pairs`.
 
     Returns:
         the dimensions of losses and widths but layer and bits.
     """
-    total = at_widths(losses, widths).sum("layer")
-    return total if interactions is None else total + pairs_at_widths(interactions, widths)
-
-
-def pairs_at_widths(interactions: xr.DataArray, widths: xr.DataArray) -> xr.DataArray:
-    """The sum over pairs of layers of interactions (..., pair, bits, other_bits).
-
-    Widths that were not measured in pairs count 0.
-
-    Raises:
-        InputError: a pair names a layer that the configurations do not have.
-    """
-    known = ("pair", "bits", "other_bits")
-    rest = [name for name in interactions.dims if name not in known]
-    if shared := [name for name in rest if name in widths.dims]:
-        parts = [
-            pairs_at_widths(interactions.isel({shared[0]: k}), widths.isel({shared[0]: k}))
-            for k in range(widths.sizes[shared[0]])
-        ]
-        return xr.concat(parts, widths[shared[0]])
-    bits = sorted({*interactions.bits.values.tolist(), *np.unique(widths.values).tolist()})
-    padded = interactions.reindex(bits=bits, other_bits=bits, fill_value=0)
-    table = padded.transpose(*rest, *known).values
-    widths = widths.transpose(..., "layer")
-    at = np.searchsorted(bits, widths.values)
-    layers = widths.layer.values.tolist()
-    total = np.zeros((*table.shape[:-3], *at.shape[:-1]))
-    for pair, ends in enumerate(zip(padded["first"].values, padded["second"].values, strict=True)):
-        _check_known(ends, layers, "a pair with layer {}")
-        i, j = (layers.index(name) for name in ends)
-        total += table[..., pair, at[..., i], at[..., j]]
-    coords = {n: c for n, c in padded.coords.items() if set(c.dims) <= set(rest)}
-    coords |= {n: c for n, c in widths.coords.items() if "layer" not in c.dims}
-    return xr.DataArray(total, coords, [*rest, *widths.dims[:-1]])
+    return at_widths(losses, widths).sum("layer")
 
 
 def _check_known(given: npt.ArrayLike, known: npt.ArrayLike, words: str) -> None:

@@ -18,8 +18,7 @@ from ltqlib.allocation.losses import (
     units,
 )
 from ltqlib.allocation.objective import Objective
-from ltqlib.allocation.pairs import pair_table
-from ltqlib.allocation.program import Columns, Constraint, minimize
+from ltqlib.allocation.program import Constraint, minimize
 from ltqlib.errors import InputError
 
 CLASS_LOSS = "loss of any class"
@@ -47,18 +46,17 @@ class Allocation:
 
 
 class Problem:
-    """One table of losses with its limits, as rows over the columns of a program.
+    """One table of losses with its limits, as rows of a program.
 
     Args:
         losses: (class, layer, bits).
         limits: upper limits on costs.
         tied: groups of layers that must share a width.
         max_class_loss: no class may lose more than this, in the unit of the losses.
-        interactions: what pairs of layers lose beyond the sum, (class, pair, bits, other_bits).
 
     Raises:
         InputError: losses that are no such table, limits on other layers or widths or of one name,
-            ties that name no layer, or ties with interactions.
+            or ties that name no layer.
     """
 
     def __init__(
@@ -68,24 +66,18 @@ class Problem:
         *,
         tied: Sequence[Sequence[str]] = (),
         max_class_loss: float | None = None,
-        interactions: xr.DataArray | None = None,
     ) -> None:
-        self.losses, self.interactions = class_losses(losses), interactions
+        self.losses = class_losses(losses)
         if self.losses.ndim != 3:
             raise InputError(
                 f"the losses have dimensions {', '.join(map(str, self.losses.dims))}: give one "
                 "table (class, layer, bits)"
             )
-        if tied and interactions is not None:
-            raise InputError("tied layers and interactions of pairs at once: give one of the two")
         self.limits = list(limits)
         if len({limit.name for limit in limits}) < len(limits):
             raise InputError(f"two limits share a name: {', '.join(x.name for x in limits)}")
         self.groups = units(self.losses.layer.values.tolist(), tied)
-        widths = self.losses.sizes["bits"]
-        self.columns = Columns(len(self.groups), widths, interactions is not None)
-        pairs = None if interactions is None else pair_table(interactions, self.losses)
-        self.rows = self.columns.row(merge(self.losses.values, self.groups), pairs)
+        self.rows = merge(self.losses.values, self.groups)
         self.constraints = [self._constraint(limit) for limit in limits]
         if max_class_loss is not None:
             if math.isnan(max_class_loss):
@@ -94,17 +86,17 @@ class Problem:
 
     def _constraint(self, limit: Limit) -> Constraint:
         costs = merge(limit.table(self.losses), self.groups)
-        return Constraint(limit.name, self.columns.row(costs[None]), limit.limit)
+        return Constraint(limit.name, costs[None], limit.limit)
 
     def minimize(self, objective: Objective) -> Allocation:
         """The widths of least ``objective``; see :func:`solve`."""
         started = time.perf_counter()
-        solution = minimize(self.rows, objective, self.constraints, self.columns)
+        solution = minimize(self.rows, objective, self.constraints)
         if solution is None:
             raise self.infeasible()
         choice, bound = solution
         widths = named(self.losses, choice, self.groups)
-        losses = predicted_losses(self.losses, by_layer(widths), self.interactions)
+        losses = predicted_losses(self.losses, by_layer(widths))
         value = float(objective.value(losses.values))
         return Allocation(
             widths=widths,
@@ -117,8 +109,8 @@ class Problem:
 
     def least(self, constraint: Constraint, others: Sequence[Constraint]) -> float | None:
         """The smallest limit that can be met within the others; None if none can."""
-        solution = minimize(constraint.rows, Objective.worst(), others, self.columns)
-        return None if solution is None else constraint.value(self.columns.chosen(solution[0]))
+        solution = minimize(constraint.rows, Objective.worst(), others)
+        return None if solution is None else constraint.value(solution[0])
 
     def infeasible(self) -> InfeasibleError:
         """Which limit to raise: the least value of each while the others hold.
@@ -152,29 +144,22 @@ def solve(
     *,
     tied: Sequence[Sequence[str]] = (),
     max_class_loss: float | None = None,
-    interactions: xr.DataArray | None = None,
 ) -> Allocation:
     """The widths of least ``objective`` among all that keep the limits, by a MILP in HiGHS.
 
     Exact for the model of :mod:`.losses`, up to the tolerances of HiGHS: nothing is better by more
-    than 1e-6 of the largest loss in the table. Limits are met to 1e-9 of the largest cost. With
-    interactions (the quadratic model of CLADO; Deng et al., 2025) the program has a variable for
-    each product of two widths: 16 layers and 4 widths take seconds.
+    than 1e-6 of the largest loss in the table. Limits are met to 1e-9 of the largest cost.
 
     Args:
         losses: one table (class, layer, bits).
         tied: groups of layers that must share a width.
         max_class_loss: no class may lose more than this, in the unit of the losses.
-        interactions: (class, pair, bits, other_bits), see :func:`ltqlib.allocation.pair_losses`.
 
     Raises:
         InputError: limits on other layers or widths, or an objective of unknown classes.
         InfeasibleError: no widths keep all limits; says which limit to raise, and how far.
     """
-    problem = Problem(
-        losses, limits, tied=tied, max_class_loss=max_class_loss, interactions=interactions
-    )
-    return problem.minimize(objective)
+    return Problem(losses, limits, tied=tied, max_class_loss=max_class_loss).minimize(objective)
 
 
 def smallest_cost(

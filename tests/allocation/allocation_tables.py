@@ -24,4 +24,12 @@ def limit(
 
 def predicted(losses: xr.DataArray, widths: dict[str, int]) -> np.ndarray:
     """The sum of the losses of each class, layer after layer (classes,)."""
-    return sum(losses.sel(layer=name, bits=bits).values for name, bits in widths.items())
+    layers, known = losses.layer.values.tolist(), losses.bits.values.tolist()
+    each = [losses.values[:, layers.index(n), known.index(b)] for n, b in widths.items()]
+    return np.sum(each, axis=0)
+
+
+def spent(one: Limit, widths: dict[str, int]) -> float:
+    """What an allocation costs, layer after layer."""
+    layers, known = one.costs.layer.values.tolist(), one.costs.bits.values.tolist()
+    return sum(float(one.costs.values[layers.index(n), known.index(b)]) for n, b in widths.items())

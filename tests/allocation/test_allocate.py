@@ -20,11 +20,8 @@ from ltqlib.allocation import (
     curve_losses,
     groups_of,
     model_size,
-    pair_losses,
-    pair_widths,
     pareto_front,
     random_widths,
-    solve,
 )
 from ltqlib.errors import InputError
 
@@ -216,23 +213,6 @@ def test_no_class_loses_more_than_the_limit_of_its_seed(alone) -> None:
         assert float(lost.max()) <= float(allowed.sel(seed=seed)) + 1e-6
     plain = allocate(alone, "norm", (6, 5, 4), mean_bits=5, how="exact")
     assert (plain.predicted <= widths.predicted + 1e-9).all()
-
-
-def test_pairs_change_the_exact_choice() -> None:
-    alone = measured(1).isel(seed=0)
-    rows = pair_widths(LAYERS, (6, 4))
-    generator = np.random.default_rng(3)
-    outcomes = xr.Dataset(
-        {"right": (("configuration", "image"), generator.random((len(rows), IMAGES)) < 0.6)},
-        {"label": alone.label},
-    )
-    pairs = pair_losses(outcomes, rows)
-    widths = allocate(alone, "tail", mean_bits=5, how="exact", interactions=pairs)
-    losses = class_losses(alone).sel(bits=[6, 4])
-    average = Limit.average_weight_bits(dict(zip(LAYERS, PARAMETERS, strict=True)), (6, 4), 5)
-    found = solve(losses, [average], Objective.group([2, 3]), interactions=pairs)
-    assert dict(zip(LAYERS, widths.values.tolist(), strict=True)) == found.widths
-    assert float(widths.predicted) == pytest.approx(found.objective)
 
 
 def test_random_widths_keep_the_limit_and_know_no_layer(alone) -> None:

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from allocation_tables import limit, predicted, table
+from allocation_tables import limit, predicted, spent, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -40,7 +40,7 @@ def outcomes(losses, size, objective):
         dict(zip(layers, chosen, strict=True))
         for chosen in itertools.product(bits, repeat=len(layers))
     ]
-    return sorted((size.cost(w), float(objective.value(predicted(losses, w)))) for w in every)
+    return sorted((spent(size, w), float(objective.value(predicted(losses, w)))) for w in every)
 
 
 @settings(max_examples=15)

@@ -58,6 +58,7 @@ def test_the_objective_decides_the_rank():
     assert rank(found, Objective.worst(), 4) == ["a", "b"]
 
 
+@settings(max_examples=40)
 @given(budgets())
 def test_the_limit_is_kept_and_no_layer_more_would_fit(case):
     parameters, ranking, most = case
@@ -69,6 +70,7 @@ def test_the_limit_is_kept_and_no_layer_more_would_fit(case):
         assert average_weight_bits({**widths, name: 6}, parameters) > most
 
 
+@settings(max_examples=40)
 @given(budgets())
 def test_the_most_sensitive_layer_comes_first(case):
     parameters, ranking, most = case
@@ -78,6 +80,7 @@ def test_the_most_sensitive_layer_comes_first(case):
     assert widths[ranking[0]] == (6 if fits else 4)
 
 
+@settings(max_examples=40)
 @given(budgets())
 def test_the_ends_of_the_limit_are_all_low_and_all_high(case):
     parameters, ranking, _ = case

@@ -4,11 +4,12 @@ import ctypes
 import itertools
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pytest
 import xarray as xr
-from allocation_tables import limit, predicted, table
+from allocation_tables import limit, predicted, spent, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize
@@ -42,7 +43,7 @@ class Case:
 
     def allowed(self):
         """{name: (value of an allocation, limit)}."""
-        found = {one.name: (spent(one), one.limit) for one in self.limits}
+        found = {one.name: (partial(spent, one), one.limit) for one in self.limits}
         if self.max_class_loss is not None:
             found[CLASS_LOSS] = (lambda w: predicted(self.losses, w).max(), self.max_class_loss)
         return found
@@ -55,15 +56,6 @@ class Case:
             for widths in self.every_allocation()
             if all(value(widths) <= most + 1e-9 for value, most in limits)
         ]
-
-
-def spent(one: Limit):
-    """What an allocation costs, layer after layer."""
-    costs = {
-        (layer, bits): float(one.costs.sel(layer=layer, bits=bits))
-        for layer, bits in itertools.product(one.costs.layer.values, one.costs.bits.values)
-    }
-    return lambda widths: sum(costs[pair] for pair in widths.items())
 
 
 @st.composite
@@ -113,7 +105,7 @@ def agrees_with_brute_force(case, objective):
     assert found.objective == pytest.approx(best, abs=CLOSE * scale)
     assert found.widths in fitting
     assert 0 <= found.gap <= CLOSE * scale
-    assert found.costs == {one.name: spent(one)(found.widths) for one in case.limits}
+    assert found.costs == {one.name: spent(one, found.widths) for one in case.limits}
     np.testing.assert_allclose(found.class_losses, predicted(case.losses, found.widths), atol=1e-9)
 
 
@@ -176,7 +168,7 @@ def test_the_smallest_cost_is_the_least_that_the_class_limit_allows(case):
     fitting = case.feasible()
     if fitting:
         found = smallest_cost(case.losses, size, **arguments)
-        assert found == min(spent(size)(widths) for widths in fitting)
+        assert found == min(spent(size, widths) for widths in fitting)
     else:
         with pytest.raises(InfeasibleError):
             smallest_cost(case.losses, size, **arguments)
