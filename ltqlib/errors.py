@@ -9,8 +9,13 @@ from pathlib import Path
 class InputError(Exception):
     """Something the reader can put right: the message is one line saying what, where, what to do.
 
-    The command line prints it and leaves with exit code 2.
+    The command line prints it and leaves with exit code 2. What cannot be printed of the names and
+    values in it is escaped, a line break as well.
     """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @contextlib.contextmanager
