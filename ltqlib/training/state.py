@@ -78,7 +78,9 @@ class Keeper:
         if self.average:
             state |= self.average.state()
         state = {name: value.detach().contiguous().cpu() for name, value in state.items()}
-        write_whole(path, save(state, {"history": json.dumps(history), "checksum": _sum(state)}))
+        told = json.dumps(history)
+        sums = {"checksum": _sum(state), "told": hashlib.sha256(told.encode()).hexdigest()}
+        write_whole(path, save(state, {"history": told, **sums}))
 
     def _parameters(self) -> list[nn.Parameter]:
         parameters: list[nn.Parameter] = self.optimizer.param_groups[0]["params"]
@@ -92,7 +94,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], list[Row]]:
     with safe_open(path, framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         metadata = file.metadata()
-    if metadata["checksum"] != _sum(tensors):
+    told = hashlib.sha256(metadata["history"].encode()).hexdigest()
+    # states of before have no checksum of the history
+    if metadata["checksum"] != _sum(tensors) or metadata.get("told", told) != told:
         raise ValueError("the checksum differs")
     return tensors, json.loads(metadata["history"])
 
