@@ -2,6 +2,16 @@
 
 from ltqlib.deploy.onnx import Exported, export_onnx
 from ltqlib.deploy.packing import load_packed, save_packed
-from ltqlib.deploy.parts import fold_offsets
+from ltqlib.deploy.parts import fold_offsets, integer_biases
+from ltqlib.deploy.runtimes import agreement, run_onnx
 
-__all__ = ["Exported", "export_onnx", "fold_offsets", "load_packed", "save_packed"]
+__all__ = [
+    "Exported",
+    "agreement",
+    "export_onnx",
+    "fold_offsets",
+    "integer_biases",
+    "load_packed",
+    "run_onnx",
+    "save_packed",
+]

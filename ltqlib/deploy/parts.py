@@ -20,6 +20,25 @@ def bias_at(quantized: Quantized, site: fx.Node) -> Tensor | None:
     return bias + correction.to(bias)
 
 
+def integer_biases(quantized: Quantized) -> Quantized:
+    """The same model with biases as integer arithmetic keeps them.
+
+    A layer whose weight and input are both quantized gets its bias rounded to a multiple of
+    ``input scale * weight scale`` (Jacob et al., 2018, section 2.4): what ONNX Runtime does.
+    """
+    graph, biases = quantized.graph, dict(quantized.biases)
+    for layer, variant in quantized.variants.items():
+        if variant.weight is None or variant.input is None:
+            continue
+        step = variant.weight.qparams.scale * variant.input.scale
+        for site in graph.layers[layer].sites:
+            bias = bias_at(quantized, graph.node(site))
+            if bias is not None:
+                change = torch.round(bias / step) * step - bias
+                biases[site] = biases[site] + change if site in biases else change
+    return Quantized(graph, quantized.variants, quantized.method, biases)
+
+
 def fold_offsets(quantized: Quantized, offsets: Any) -> Quantized:
     """The same model with one offset a class added to its logits, in the last layer's bias.
 
