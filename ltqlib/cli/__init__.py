@@ -55,9 +55,21 @@ def main(arguments: list[str] | None = None) -> int:
     except Terminated:
         print("ltq: terminated; the same command goes on from here", file=sys.stderr)
         return 143
+    except (MemoryError, RuntimeError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        print("ltq: not enough memory: a smaller --width or --batch-size needs less",
+              file=sys.stderr)  # fmt: skip
+        return 2
     except BrokenPipeError:  # the reader of a pipe left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Torch has a RuntimeError for it, with words of its own for each kind of memory."""
+    words = ("can't allocate memory", "out of memory", "bad_alloc")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -121,6 +121,11 @@ def of_tail(outcomes: xr.Dataset, what: str = "predicted") -> Estimates:
     return Estimates(estimate(values).xs("tail", level="group"))
 
 
+def of_sides(outcomes: xr.Dataset) -> Estimates:
+    """Accuracy of all classes, head and tail, in percent, by configuration."""
+    return estimate(right(outcomes).assign_coords(group=outcomes["side"]))
+
+
 def confusions(outcomes: xr.Dataset, configuration: str) -> pd.DataFrame:
     """Calls that changed, most frequent first; the last column counts ``images``.
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from ltqlib.deploy import limits
+from ltqlib.deploy import findings, limits
 from ltqlib.deploy.audited import Audit
 from ltqlib.errors import InputError
 from ltqlib.files import write_whole
@@ -101,6 +101,7 @@ def as_json(audit: Audit) -> dict[str, Any]:
         "flips": {one: _rows(audit.flips(one)) for one in audit.uniform},
         "sensitivity": _rows(audit.sensitivity),
         "candidates": _rows(audit.candidates),
+        "others": {name: _rows(findings.of_sides(found)) for name, found in audit.others.items()},
     }
 
 

@@ -67,7 +67,7 @@ def _under(split: Split, kind: str, severity: int) -> Split:
     return dataclasses.replace(
         split,
         name=f"{kind} {severity}",
-        identity=f"{split.identity}/{kind}-{severity}",
+        identity=f"{kind}-{severity}:{split.identity}",
         read=lambda: (corrupt(split.images, kind, severity), split.labels),
     )
 

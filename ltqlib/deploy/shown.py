@@ -185,12 +185,10 @@ def other_tests(audit: Audit) -> Html:
         return Html("")
     rows = []
     for test, found in {"the test images": audit.outcomes, **audit.others}.items():
-        for one in found["configuration"].values:
-            right = findings.right(found.sel(configuration=one)).assign_coords(group=found["side"])
-            shares: Any = findings.estimate(right)
-            cells = [estimate_cell(shares.loc[side]) for side in ("head", "tail")]
-            if str(one) in (findings.FLOAT, *audit.uniform, audit.recommended[0]):
-                rows.append([escape(test), escape(str(one)), *cells])
+        table: Any = findings.of_sides(found)
+        for one in (findings.FLOAT, *audit.uniform):
+            cells = [estimate_cell(table.loc[(one, side)]) for side in ("head", "tail")]
+            rows.append([escape(test), escape(one), *cells])
     heads = ["test set", "model", "frequent classes", "rare classes"]
     title = "<h2>Other test sets</h2>"
     return Html(title + as_table(heads, rows, "Accuracy in percent, 95 % intervals.", 2, sort=True))
