@@ -46,7 +46,7 @@ def bits_curve(
             }
             hollow(axes, [widths.index(w) for w in told], list(told.values()), group)
         axes.set_xticks(places, ["float" if w == FLOAT else str(w) for w in widths])
-        axes.set_xlabel("bits of the weights")
+        axes.set_xlabel("bits of the weights" if len(models) < 4 else "bits")
     panels[0].set_ylabel("test accuracy (%)")
     legend(panels[0])
     return figure
