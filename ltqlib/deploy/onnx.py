@@ -4,7 +4,8 @@
   scale a tensor or one an output channel. What has 5 to 7 bits uses the inner part of eight, so a
   width below 8 changes the size of the file (below 5) but no runtime computes faster for it.
 * A layer's input passes QuantizeLinear and DequantizeLinear (uint8 where its grid is asymmetric).
-  These saturate at the ends of eight bits; a narrower grid is cut by a Clip before them.
+  These saturate at the ends of eight bits; a narrower grid is cut by a Clip before them, and the
+  layer then computes in float32.
 * Biases have their corrections (and folded offsets) added and stay float32.
 
 The translation of torch's operators is one table, :mod:`ltqlib.deploy.operators`.
@@ -43,7 +44,8 @@ def export_onnx(quantized: Quantized, path: Path | str, *, opset: int = OPSET) -
     """Write a model as ONNX, for any number of images; whole or not at all.
 
     Input ``images`` is what the graph takes, (N, ...); output ``logits`` is (N, classes) float32.
-    Nodes are named ``LAYER/Operator``. ``Quantized(graph, {})`` exports the float model.
+    Nodes are named ``LAYER/Operator``, activations and sums after the layer that they follow.
+    ``Quantized(graph, {})`` exports the float model.
 
     Args:
         quantized: any quantized model, of uniform or mixed widths.
@@ -91,11 +93,12 @@ class Writer:
         self.dtypes: dict[str, str] = {}
         self._names: dict[fx.Node, str] = {}
         self._weights: dict[tuple[str, bool], str] = {}
+        self._owners: dict[fx.Node, str] = {}
         self._here, self._taken = "", set[str]()
 
     def write(self) -> None:
         """Translate every node of the graph, in order."""
-        from ltqlib.deploy.operators import TABLE
+        from ltqlib.deploy.operators import FOLLOWS, TABLE
 
         for node in self.graph.traced.graph.nodes:
             if node.op == "placeholder":
@@ -103,11 +106,32 @@ class Writer:
             elif node.op == "call_function":
                 if node.target not in TABLE:
                     raise missing(node, "the exporter has no such operator")
-                self._here = self.graph.sites.get(node.name, node.name)
+                self._here = self._owner(node, node.target in FOLLOWS)
                 self._names[node] = TABLE[node.target](self, node)
         self._here = "logits"
         last = self.cast(self.graph.output, torch.float32)
         self.nodes.append(_node("Identity", [last], ["logits"], "logits"))
+        self._drop_unread()
+
+    def _drop_unread(self) -> None:
+        """Without the nodes that nothing reads: sizes that a Reshape infers."""
+        read, kept = {"logits"}, []
+        for node in reversed(self.nodes):
+            if read.intersection(node.output):
+                kept.append(node)
+                read.update(node.input)
+        self.nodes = kept[::-1]
+
+    def _owner(self, node: fx.Node, follows: bool) -> str:
+        """The layer of a node: its own, or the last whose output it activates or sums."""
+        owners = {self.graph.sites[node.name]} if node.name in self.graph.sites else set()
+        if follows:
+            read = [n for n in node.all_input_nodes if len(n.users) == 1]
+            owners = {self._owners[n] for n in read if n in self._owners}
+        if not owners:
+            return node.name
+        self._owners[node] = max(owners, key=list(self.graph.layers).index)
+        return self._owners[node]
 
     def add(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """One more node; the name of its output, which is the node's name as well."""

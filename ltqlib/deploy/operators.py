@@ -36,6 +36,7 @@ BINARY = {
     aten.sub.Tensor: "Sub",
 }
 SIZES = {operator.add: "Add", operator.floordiv: "Div", operator.mul: "Mul", operator.sub: "Sub"}
+FOLLOWS = {*UNARY, *(aten.hardtanh.default, aten.silu.default, aten.gelu.default, aten.add.Tensor)}
 SAME = (aten.alias.default, aten.clone.default, aten.contiguous.default, aten.dropout.default)
 
 

@@ -7,11 +7,14 @@ What is set, and why (both runtimes would otherwise compute another function):
 * ONNX Runtime computes layers with quantized inputs in integers, and keeps their biases as int32 on
   the grid ``input scale * weight scale``. This alone changes a few predictions in a thousand;
   :func:`ltqlib.deploy.integer_biases` gives the simulator that has it, and ``integer=False``
-  computes the grids as they are written, in float32.
+  computes the grids as they are written, in float32. Inputs of less than 8 bits are always computed
+  so: their Clip keeps the layers out of its integer kernels, but biases would be rounded still, on
+  grids so coarse that 3 % of the predictions at 6 bits change.
 * OpenVINO computes in bfloat16 where the chip has it: ``INFERENCE_PRECISION_HINT`` is f32. It
   rounds inputs of linear layers that have 8-bit weights: ``DYNAMIC_QUANTIZATION_GROUP_SIZE`` is 0.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -154,7 +157,7 @@ def _onnxruntime(model: Any, threads: int, integer: bool, profile: Path | None) 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3  # errors alone
-    if not integer or all(node.op_type != "QuantizeLinear" for node in model.graph.node):
+    if not (integer and _in_8_bits(model)):
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
@@ -162,6 +165,14 @@ def _onnxruntime(model: Any, threads: int, integer: bool, profile: Path | None) 
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     return lambda images: session.run(None, {"images": images})[0]
+
+
+def _in_8_bits(model: Any) -> bool:
+    """Whether a model rounds inputs, and none to less than 8 bits."""
+    rounds = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+    told = {entry.key: entry.value for entry in model.metadata_props}
+    widths = json.loads(told.get("bit_config", "{}")).values()
+    return rounds and all(act_bits in (None, 8) for _, act_bits in widths)
 
 
 def _openvino(path: Path | str, threads: int, precision: str) -> Run:

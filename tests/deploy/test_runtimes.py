@@ -37,6 +37,13 @@ def test_models_with_rounded_inputs_predict_the_same_in_integers(graph, images, 
     assert np.median(np.abs(got - expected)) < 0.01 * expected.std()
 
 
+def test_inputs_of_less_than_8_bits_are_computed_as_written(graph, images, tmp_path):
+    quantized = quantize(graph, 4, method="wa-mse", calibration=images)
+    export_onnx(quantized, tmp_path / "m.onnx")
+    got, expected = run_onnx(tmp_path / "m.onnx", images), logits_of(quantized, images)
+    assert (np.abs(got - expected).max(1) < 1e-4 * expected.std()).mean() > 0.9
+
+
 def test_disagreements_are_counted_by_class():
     first = np.eye(3)[[0, 1, 2, 2]]
     second = np.eye(3)[[0, 2, 2, 0]]
@@ -79,9 +86,9 @@ def test_the_network_of_the_book_predicts_the_same_in_both_runtimes(tmp_path):
         quantized = quantize(graph, bits, method=method, calibration=calibration)
         export_onnx(quantized, tmp_path / "m.onnx")
         expected = logits_of(quantized, pixels)
-        for runtime in ("onnxruntime", "openvino"):
-            got = run_onnx(tmp_path / "m.onnx", test, runtime)
-            table = agreement(got, expected, labels)
-            assert table.loc["all", "agreement"] >= least, (method, runtime)
+        for how in ({"runtime": "openvino"}, {"integer": False}, {}):
+            got = run_onnx(tmp_path / "m.onnx", test, **how)
+            share = agreement(got, expected, labels).agreement["all"]
+            assert share >= (least if how else least - 0.005), (method, how)  # biases as integers
     exact = logits_of(integer_biases(quantized), pixels)
-    assert agreement(run_onnx(tmp_path / "m.onnx", test), exact, labels).agreement["all"] >= 0.9995
+    assert agreement(got, exact, labels).agreement["all"] >= 0.999

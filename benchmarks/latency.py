@@ -1,0 +1,160 @@
+"""Time, throughput and memory on this CPU: the book's VGG16 in three runtimes, whole and by layer.
+
+    python benchmarks/latency.py [--repeats 100] [--threads 1]
+
+Written to benchmarks/latency.json and printed. Every runtime is measured in a process of its own,
+so that its memory is its own; nothing else should run. Three minutes.
+
+* whole: float32, bf16 and int8 at batch 1 and 64, in each runtime that has them; weights of
+  4 bits alone beside them, which change the file and not the time;
+* layers: of float32 and int8 (ONNX Runtime), their sums beside the whole, and the same for a model
+  of which every second layer stays float, which was predicted from the two tables;
+* files: bytes of the packed and of the ONNX file at each width.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import ltqlib as ltq
+from ltqlib.deploy import (
+    export_onnx,
+    latency,
+    layer_costs,
+    layer_latency,
+    predict_latency,
+    save_packed,
+)
+from ltqlib.errors import InputError
+from ltqlib.evidence.provenance import machine, versions
+from ltqlib.quantization import Quantized, quantize
+
+HERE = Path(__file__).parent
+BATCHES = (1, 64)
+ROUNDED, CALIBRATION = "wa-mse", 512
+WHOLE = [("float", "float32"), ("float", "bf16"), (8, "int8"), (4, "float32")]
+
+
+class Models:
+    """The network of the book in its forms, and images."""
+
+    def __init__(self) -> None:
+        data = ltq.load_data("cifar10", imbalance_factor=0.01)
+        self.graph = next(iter(ltq.train(data))).graph("cpu")
+        self.images = data.test.images[: max(BATCHES)]
+        order = np.random.default_rng(0).permutation(len(data.images))[:CALIBRATION]
+        self.calibration = data.images[np.sort(order)]
+
+    def at(self, bits, method: str = ROUNDED) -> Quantized:
+        """All layers at a width, ``{layer: width}``, or ``float``."""
+        if bits == "float":
+            return Quantized(self.graph, {})
+        return quantize(self.graph, bits, method=method, calibration=self.calibration)
+
+
+def whole(models: Models, runtime: str, repeats: int, threads: int) -> list[dict]:
+    """One runtime at every precision that it has."""
+    rows = []
+    for bits, precision in WHOLE:
+        try:
+            table = pd.concat(
+                latency(
+                    models.at(bits), models.images, runtime, batch, precision,
+                    max(10, repeats // batch), threads=threads,
+                )
+                for batch in BATCHES
+            )  # fmt: skip
+        except InputError as error:
+            print(f"{runtime} {precision} {bits}: {error}", file=sys.stderr)
+            continue
+        rows += table.assign(bits=str(bits)).to_dict("records")
+    return rows
+
+
+def by_layer(models: Models, repeats: int, threads: int) -> dict:
+    """Tables of layers, and predicted beside measured times, of ONNX Runtime."""
+    names = list(models.graph.layers)
+    mixed = {name: 8 if number % 2 else 32 for number, name in enumerate(names)}
+    forms = {"float32": models.at("float"), "int8": models.at(8), "mixed": models.at(mixed)}
+    told: dict = {"tables": {}, "predicted": []}
+    for batch in BATCHES:
+        often = max(10, repeats // batch)
+        tables = {
+            p: layer_latency(forms[p], models.images, batch, p, often, threads=threads)
+            for p in ("float32", "int8")
+        }
+        told["tables"][batch] = {p: table.round(5).to_dict() for p, table in tables.items()}
+        told["costs"] = layer_costs(tables)
+        for form, model in forms.items():
+            each = {n: "int8" if mixed[n] == 8 else "float32" for n in names}
+            predicted = predict_latency(tables if form == "mixed" else tables[form], each)
+            precision = "float32" if form == "float32" else "int8"
+            args = (model, models.images, "onnxruntime", batch, precision, often)
+            measured = float(latency(*args, threads=threads).ms[0])
+            told["predicted"].append(
+                {"model": form, "batch": batch, "predicted": predicted, "measured": measured}
+            )
+    return told
+
+
+def files(models: Models) -> list[dict]:
+    """Bytes on disk at each width."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for bits in ("float", 8, 6, 4):
+            model = models.at(bits, "w-channel")
+            packed = save_packed(model, Path(folder) / "m.safetensors")
+            onnx = export_onnx(model, Path(folder) / "m.onnx").nbytes
+            rows.append(
+                {"bits": str(bits), "model_size": model.model_size, "packed": packed, "onnx": onnx}
+            )
+    return rows
+
+
+def main() -> None:
+    """Measure each part in a process of its own, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=200, help="runs at batch 1")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.part:
+        models, part = Models(), options.part
+        often = {"repeats": options.repeats, "threads": options.threads}
+        if part == "layers":
+            found = {"files": files(models), "layers": by_layer(models, **often)}
+        else:
+            found = {"whole": whole(models, part, **often)}
+        print(json.dumps(found))
+        return
+    told: dict = {"machine": machine(), "threads": options.threads, "whole": []}
+    told["packages"] = versions(("torch", "torchao", "onnx", "onnxruntime", "openvino"))
+    for part in ("torch", "onnxruntime", "openvino", "layers"):
+        command = [sys.executable, __file__, "--part", part, "--repeats", str(options.repeats)]
+        command += ["--threads", str(options.threads)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        found = json.loads(done.stdout.splitlines()[-1])
+        told["whole"] += found.pop("whole", [])
+        told |= found
+    (HERE / "latency.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    show(told)
+
+
+def show(told: dict) -> None:
+    """The tables, for people."""
+    print(told["machine"], told["packages"])
+    print(pd.DataFrame(told["whole"]).round(3).to_string(index=False))
+    predicted = pd.DataFrame(told["layers"]["predicted"])
+    predicted["error"] = predicted.predicted / predicted.measured - 1
+    print(predicted.round(3).to_string(index=False))
+    print(pd.DataFrame(told["files"]).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
