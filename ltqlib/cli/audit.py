@@ -34,6 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--shift", action="store_true", help="test on noise, blur, low contrast and JPEG as well")
     add("--bits", type=_bits, default=(8, 6, 4), metavar="N,N", help="widths; 8,6,4")
     add("--method", default="w-channel", help="how values are rounded; w-channel")
+    add("--methods", type=_words, metavar="NAME,NAME", help="compared with it at the fewest bits")
     add("--groups", default="head-tail", help="head-tail or many-medium-few")
     add("--max-size", type=_size, metavar="SIZE", help="of the model: 900kB, 2.5MB, or bytes")
     add("--max-class-drop", type=float, metavar="POINTS", help="that any class may lose")
@@ -44,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Audit, write the report, say what was found; 3 where a limit is broken."""
-    from ltqlib.deploy.audit import audit_subject
+    from ltqlib.deploy.audit import METHODS, audit_subject
     from ltqlib.deploy.limits import Limits
     from ltqlib.deploy.plan import plan
 
@@ -60,19 +61,23 @@ def main(options: argparse.Namespace) -> int:
         return 0
     started = time.monotonic()
     found = audit_subject(
-        subject, limits, options.bits, method=options.method, images=images, out=out
-    )
+        subject, limits, options.bits, method=options.method, images=images, out=out,
+        methods=METHODS if options.methods is None else options.methods,
+    )  # fmt: skip
     return _report(found, out, time.monotonic() - started)
 
 
 def _report(found: Any, out: Path, seconds: float) -> int:
+    from ltqlib.deploy.limits import given
     from ltqlib.deploy.report import broken, write_report
 
     path = write_report(out)
     name, repaired = found.recommended
-    print(f"recommended: {name}{', class shares matched' * repaired}")
+    print(f"recommended: {name}{', repaired (class shares matched)' * repaired}")
+    mine = given(found.limits)
     for limit, row in found.verdicts.iterrows():
-        print(f"{limit}: {row['value']:.4g} (limit {row['most']:.4g}): {row['light']}")
+        word = "limit" if mine[str(limit)] else "no limit was given; tolerated"
+        print(f"{limit}: {row['value']:.4g} ({word} {row['most']:.4g}): {row['light']}")
     print(f"{path} after {seconds:.0f} s")
     return BROKEN if broken(found) else 0
 
@@ -148,6 +153,10 @@ def _prepared(
 
 def _bits(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in text.split(",") if word)
 
 
 def _three(text: str) -> tuple[float, ...]:

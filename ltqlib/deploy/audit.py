@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 BITS = (8, 6, 4)
 METHOD = "w-channel"  # weights alone, a symmetric min-max grid an output channel
-METHODS = ("w-tensor", "corrected-channel", "gptq-channel")  # compared with it, fewest bits
+METHODS = ("w-tensor", "corrected-channel")  # compared with it at the fewest bits; GPTQ is slow
 EXAMPLES, SIDE = 24, 64  # images shown, and pixels of their side, at most
 
 
@@ -107,6 +107,7 @@ def audit_subject(
     choose, _ = subject.test.halves()
     alone = bench.alone(choose, widths, method)
     each = _configurations(bench, alone, widths, method, methods, limits)
+    each, refused = _possible(bench, each)
     outcomes = _described(bench.all_outcomes(each, subject.test), bench, each)
     others = {
         name: _named(bench.all_outcomes(_few(each, outcomes, limits), one), subject)
@@ -114,6 +115,7 @@ def audit_subject(
     }
     found = Audit(outcomes, _named(alone, subject), others, xr.Dataset(), {})
     found.about = _about(subject, limits, widths, method, whole)
+    found.about["skipped"] |= refused
     found.examples = _examples(subject, outcomes, found.uniform[-1])
     if folder is not None:
         found.about["exported"] = _export(bench, each, found, folder)
@@ -157,6 +159,22 @@ def _configurations(
     fewest = (bits[-1],) * layers
     names = [name for name in methods if name != method]
     return found + [Configuration(f"{bits[-1]} bits, {n}", "method", fewest, n) for n in names]
+
+
+def _possible(
+    bench: "Bench", each: Sequence["Configuration"]
+) -> tuple[list["Configuration"], dict[str, str]]:
+    """Without the methods that cannot be had for this network, and why."""
+    found, refused = [], {}
+    for one in each:
+        try:
+            bench.facts(one)
+            found.append(one)
+        except InputError as error:
+            if one.kind != "method":
+                raise
+            refused[f"method {one.method}"] = str(error)
+    return found, refused
 
 
 def _weights_limit(bench: "Bench", one: "Configuration", limits: Limits) -> float | None:

@@ -24,7 +24,7 @@ from ltqlib.quantization import Quantized, Variant, methods
 from ltqlib.statistics import match_shares
 
 FLOAT = 32
-RANGES = 512  # calibration images that grids and methods see
+RANGES, PIXELS = 512, 512 * 64 * 64  # calibration images that methods see at once, and pixels
 Found = dict[str, npt.NDArray[Any]]
 
 
@@ -112,7 +112,8 @@ class Bench:
     @property
     def ranges(self) -> Images:
         """The calibration images that grids and methods see."""
-        return self.subject.calibration[:RANGES]
+        images = self.subject.calibration
+        return images[: max(16, min(RANGES, PIXELS // (images.shape[1] * images.shape[2])))]
 
     def quantized(self, configuration: Configuration) -> Quantized:
         """The model of a configuration, to be called, saved and exported."""

@@ -60,7 +60,7 @@ def sizes(audit: Audit) -> Html:
         for kind, (marker, label) in looks.items():
             mine = rows[rows["kind"] == kind]
             axes.plot(mine["size"] / 1e6, mine["lost"], marker, color=TAIL, fillstyle=fill,
-                      label=label + ", shares matched" * repaired)  # fmt: skip
+                      label=label + ", repaired" * repaired)  # fmt: skip
     chosen = table.loc[audit.recommended]
     axes.errorbar(chosen["size"] / 1e6, chosen["lost"], marker="o", ms=14, mfc="none", color=INK,
                   yerr=[[chosen["lost"] - chosen["low"]], [chosen["high"] - chosen["lost"]]],

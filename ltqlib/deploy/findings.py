@@ -214,9 +214,10 @@ def candidates(outcomes: xr.Dataset, half: str) -> pd.DataFrame:
 
 
 def positions(outcomes: xr.Dataset, configuration: str, count: int) -> Sequence[int]:
-    """Positions of up to ``count`` images that the configuration lost, rare classes first."""
+    """Positions of up to ``count`` images that the configuration lost: rare classes first, of
+    each class one before any has a second."""
     found = flips(outcomes, configuration)
     found = found[found["change"] == "lost"]
-    tail = outcomes["side"].values[found["image"]] == "tail"
-    order = np.argsort(~tail, kind="stable")
-    return found["image"].to_numpy()[order][:count].tolist()
+    turn = found.groupby("class").cumcount()
+    head = outcomes["side"].values[found["image"]] == "head"
+    return found["image"].to_numpy()[np.lexsort((turn, head))][:count].tolist()

@@ -50,7 +50,8 @@ def recommend(outcomes: xr.Dataset, limits: Limits, half: str = "choose") -> tup
     error = ((table["high"] - table["low"]) / (2 * 1.96)).fillna(np.inf)
     kept = small & (table["lost"] + error <= most)
     if limits.max_class_drop is not None:
-        kept &= [_worst(outcomes, key, half, limits)["light"] != RED for key in table.index]
+        lights = [_worst(outcomes, key, half, limits)["light"] for key in table.index]
+        kept &= np.array(lights) != RED
     order = ["lost", "size"] if limits.max_size is not None or not kept.any() else ["size", "lost"]
     among = table[kept] if kept.any() else table[small] if small.any() else table
     if not small.any():

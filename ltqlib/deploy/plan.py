@@ -65,5 +65,5 @@ def _timed(subject: Subject, bits: Sequence[int]) -> dict[str, np.ndarray]:
     alone = len(bits) * behind.sum() / max(1, behind[0])  # only what follows the layer is new
     each = float_each * (whole + alone / 2)  # layers are tried on half of the images
     offsets = float_each * len(subject.unlabelled) * (whole + 1)
-    methods = float_each * RANGES * 8  # GPTQ and bias correction, about
+    methods = float_each * RANGES * 3  # bias correction, about
     return {"each": np.array(each), "once": np.array(offsets + methods + REPORT)}

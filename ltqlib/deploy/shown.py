@@ -64,13 +64,13 @@ def _limit_light(audit: Audit, name: Any, row: Any) -> str:
     if "bytes" in name:
         text = f"{short_bytes(row['value'])}; {wanted} {short_bytes(row['most'])}."
     else:
-        which = f" ({escape(row['class'])})" if isinstance(row.get("class"), str) else ""
+        which = f", worst {escape(row['class'])}" if isinstance(row.get("class"), str) else ""
         text = f"{interval(row)} points{which}; {wanted} {row['most']:g}."
     return light_of(row["light"], name.partition(",")[0].capitalize(), text)
 
 
 def _called(name: str, repaired: bool) -> str:
-    return name + ", class shares matched" * repaired
+    return name + ", repaired" * repaired
 
 
 def _size(audit: Audit, name: str) -> str:
@@ -153,7 +153,7 @@ def sensitivity(audit: Audit) -> Html:
         parameters = number(mine["parameters"].iloc[0], 0)
         rows.append([escape(layer), parameters, *losses, number(config[layer], 0)])
     heads = ["layer", "weights", *(f"{g}, {b} bits" for b in bits for g in ("all", "rare"))]
-    return as_table([*heads, "recommended bits"], rows, _skipped(audit), sort=True)
+    return as_table([*heads, "chosen bits"], rows, _skipped(audit), sort=True)
 
 
 def _skipped(audit: Audit) -> str:
@@ -205,7 +205,7 @@ def card(audit: Audit) -> Html:
         "Model": f"{about['model']} (weights {about['digest']})",
         "Quantization": f"{_called(name, repaired)}, method {method}; inputs of layers "
         + ("quantized" if method.startswith("wa-") else "float32"),
-        "Size": _size(audit, name),
+        "Size": _size(audit, name) + _on_disk(exported),
         "Files": files + (f" ({exported['problem']})" if exported.get("problem") else ""),
         "Runtime": "not checked" if agree is None else
         f"ONNX Runtime calls {100 * agree:.1f} % of the images checked as this report does",
@@ -221,6 +221,10 @@ def card(audit: Audit) -> Html:
     }  # fmt: skip
     rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in told.items())
     return Html(f"<dl>{rows}</dl>")
+
+
+def _on_disk(exported: dict[str, Any]) -> str:
+    return f"; {short_bytes(exported['bytes'])} on disk" if "bytes" in exported else ""
 
 
 def _method(audit: Audit, name: str) -> str:

@@ -108,6 +108,13 @@ def test_a_sample_takes_all_classes_alike() -> None:
     assert (found.about["images"], found.about["all_images"]) == (60, 180)
 
 
+def test_a_method_that_a_network_does_not_allow_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ltqlib.quantization.methods.gptq.MOST_INPUTS", 50)
+    found = audit(graph(), TRAINING, split(), (4,), methods=("gptq-channel",))
+    assert "takes 50" in found.about["skipped"]["method gptq-channel"]
+    assert found.outcomes["configuration"].values.tolist() == ["float", "4 bits"]
+
+
 def small(images: int = 12, side: int = 16, classes: int = 6) -> tuple[np.ndarray, np.ndarray]:
     return np.zeros((images, side, side, 3), np.uint8), np.arange(images) % classes
 

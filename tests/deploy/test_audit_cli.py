@@ -46,12 +46,20 @@ def test_the_whole_command(
     folder: Path, weights: Path, home: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    from ltqlib.deploy import audit, report
+    from ltqlib.deploy import report
 
-    monkeypatch.setattr(audit, "METHODS", ())
     monkeypatch.setattr(report, "execute", lambda folder: __import__("nbformat").v4.new_notebook())
     given = [*MODEL, "--pixels", "--weights", str(weights), "--data", f"folder:{folder}"]
-    given += ["--bits", "4,2", "--out", str(home / "out"), "--test", f"again={folder / 'test'}"]
+    given += [
+        "--bits",
+        "4,2",
+        "--methods",
+        "",
+        "--out",
+        str(home / "out"),
+        "--test",
+        f"again={folder / 'test'}",
+    ]
     given += ["--unlabelled", str(folder / "train"), "--max-size", "1kB", "--shift"]
     assert main(["audit", *given, "--dry-run"]) == 0
     assert "s for" in capsys.readouterr().out

@@ -125,6 +125,7 @@ def test_limits_on_size_and_classes() -> None:
         "model file, bytes": GREEN, "tail, points lost": GREEN, "any class, points lost": RED
     }  # fmt: skip
     assert told.loc["any class, points lost", "class"] == "d"
+    assert limits.recommend(planted, Limits(None, 10, 50))[0] == "big"  # a class of the other loses
     chance = limits.judge(outcomes(low=wrong(2, half="judge")), Limits(None, 9), ("low", False))
     assert chance.loc["any class, points lost", "light"] == AMBER  # two of twenty images
 
