@@ -54,8 +54,9 @@ def audit(
         test: a :class:`ltqlib.Split`, (images, labels), a source such as ``folder:PATH``, or
             several by name; everything is chosen and judged on the first.
         bits: widths of the weights.
-        groups: as in :func:`ltqlib.load_data`; the first group, or ``head``, is the head, all
-            others are the tail. Left out: those of the test images, or from the training counts.
+        groups: as in :func:`ltqlib.load_data`; ``head`` (else what is not ``tail``, else the first
+            group) is the head, all other classes are the tail. Left out: those of the test images,
+            or from the training counts.
         normalize: (mean, std) of channels, where the model takes ``(pixels / 255 - mean) / std``.
         unlabelled: images for the repair without labels; left out, the calibration images.
         method: how weights (and inputs, where it does) are rounded, a local one.
@@ -249,6 +250,7 @@ def _about(
         "unlabelled": len(subject.unlabelled),
         "calibration": len(subject.calibration),
         "groups": {name: list(labels) for name, labels in test.groups.items()},
+        "head": list(subject.sides["head"]),
         "absent": [n for n, size in zip(test.classes, test.sizes, strict=True) if not size],
         "skipped": dict(subject.graph.skipped),
         "side": int(test.images.shape[1]),

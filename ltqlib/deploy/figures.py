@@ -77,7 +77,8 @@ def sizes(audit: Audit) -> Html:
 def _sides(audit: Audit) -> tuple[str, str]:
     """The head's group, and the rarest one."""
     names = list(audit.about["groups"])
-    return ("head" if "head" in names else names[0]), ("tail" if "tail" in names else names[-1])
+    first = "head" if "head" in names else next(name for name in names if name != "tail")
+    return first, ("tail" if "tail" in names else names[-1])
 
 
 def _svg(figure: Figure, caption: str, alt: str) -> Html:

@@ -197,7 +197,7 @@ def other_tests(audit: Audit) -> Html:
 def card(audit: Audit) -> Html:
     """A model card of the recommended model (after Mitchell et al., 2019)."""
     about, (name, repaired) = audit.about, audit.recommended
-    made, exported = about["groups"], about.get("exported") or {}
+    exported = about.get("exported") or {}
     names = audit.outcomes.attrs["classes"]
     files = ", ".join(str(exported[k]) for k in ("packed", "onnx") if exported.get(k)) or "none"
     agree, method = exported.get("agree"), _method(audit, name)
@@ -211,7 +211,7 @@ def card(audit: Audit) -> Html:
         f"ONNX Runtime calls {100 * agree:.1f} % of the images checked as this report does",
         "Intended use": "that of the float model; the classes whose loss is bold above need a look",
         "Judged on": f"{about['images']:,} test images ({about['data']})",
-        "Frequent classes": _few([names[k] for k in next(iter(made.values()))]),
+        "Frequent classes": _few([names[k] for k in about["head"]]),
         "Not judged": _few(about["absent"]) or "every class has test images",
         "Class shares matched on": f"{about['unlabelled']:,} images without labels; they must have "
         "the mix of classes that the model will meet",

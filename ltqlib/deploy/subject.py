@@ -63,11 +63,16 @@ class Subject:
 
     @property
     def sides(self) -> dict[str, tuple[int, ...]]:
-        """Labels of head and tail: the first group, and all other classes."""
-        groups = self.test.groups
-        head = groups["head"] if "head" in groups else next(iter(groups.values()))
-        rest = (label for label in range(self.graph.classes) if label not in head)
-        return {"head": tuple(head), "tail": tuple(rest)}
+        """Labels of head and tail; without these names the first group is the head."""
+        groups, labels = self.test.groups, range(self.graph.classes)
+        if "head" not in groups and "tail" in groups:
+            head = [label for label in labels if label not in groups["tail"]]
+        else:
+            head = list(groups.get("head", next(iter(groups.values()))))
+        tail = [label for label in labels if label not in head]
+        if not head or not tail:
+            raise InputError("all classes are in one group: give groups with a head and a tail")
+        return {"head": tuple(head), "tail": tuple(tail)}
 
     def sample(self, images: int, seed: int = 0) -> "Subject":
         """The same with at most so many images of each test set, all classes alike."""

@@ -1,6 +1,7 @@
 """An audit end to end: what it says of every image is what plain quantized models say."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from audit_cases import CLASSES, COUNTS, audited, graph, net, pictures, split
 from ltqlib import engine
 from ltqlib.data import Split
 from ltqlib.deploy.audit import Audit, audit
-from ltqlib.deploy.subject import IMAGENET, Normalized
+from ltqlib.deploy.subject import IMAGENET, Normalized, prepare
 from ltqlib.errors import InputError
 from ltqlib.quantization import quantize
 
@@ -150,6 +151,22 @@ def test_bad_input_is_one_line(given: dict, says: str) -> None:
         audit(graph(), **{**usual, **given})
     assert says in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("groups", "head"),
+    [
+        ({"head": [0, 1], "tail": [4]}, (0, 1)),
+        ({"tail": [4, 5]}, (0, 1, 2, 3)),
+        ({"signs": [2, 3], "rest": [0]}, (2, 3)),
+        ("many-medium-few", (0, 1)),
+    ],
+    ids=str,
+)
+def test_who_is_head_and_who_is_tail(groups: Any, head: tuple[int, ...]) -> None:
+    sides = prepare(graph(), TRAINING, split(), groups=groups).sides
+    assert sides["head"] == head
+    assert sorted(sides["head"] + sides["tail"]) == list(range(6))
 
 
 @pytest.mark.slow
