@@ -107,7 +107,8 @@ def main() -> None:
     one = (one_first + plain_each(subject, model, images[:: max(1, len(images) // 200)])) / 2
     whole = found.outcomes.sizes["configuration"]
     alone = found.alone.sizes["layer"] * len(BITS)
-    plain = one * (whole * len(images) + alone * found.alone.sizes["image"])
+    every = len(images) + len(subject.unlabelled)  # class shares are matched on the latter
+    plain = one * (whole * every + alone * found.alone.sizes["image"])
     right = (found.outcomes["predicted"] == found.outcomes["label"]).sel(configuration="float")
     told = {
         "images": len(images),

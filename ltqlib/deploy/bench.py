@@ -131,7 +131,7 @@ class Bench:
 
         def compute() -> Found:
             quantized = self.quantized(configuration)
-            logits = graph_logits(quantized, self.subject.unlabelled)
+            logits = self._predicted(configuration, self.subject.unlabelled, all_logits)["logits"]
             found = match_shares(logits, self._float_logits)
             return {"offsets": found, "size": np.array([quantized.model_size])}
 
@@ -149,17 +149,21 @@ class Bench:
 
         def compute() -> Found:
             reduce = Outcome(self.subject.sides, self.facts(configuration)["offsets"])
-            return self._predicted(configuration, test, reduce)
+            return self._predicted(configuration, test.images, reduce)
 
         return self.work.recall("outcomes", how, compute)
 
-    def _predicted(self, configuration: Configuration, test: Split, reduce: Outcome) -> Found:
+    def _predicted(
+        self, configuration: Configuration, images: Images, reduce: engine.Reducer
+    ) -> Found:
+        """In float32: margins stay exact, and one configuration shares nothing with others."""
         graph = self.subject.graph
         if not methods.get(configuration.method).local:
-            return engine.predict_module(self.quantized(configuration), test.images, reduce)
+            return engine.predict_module(self.quantized(configuration), images, reduce)
         widths = dict(zip(graph.layers, configuration.widths, strict=True))
         forms = self.variants(configuration.method, {k: [v] for k, v in widths.items()})
-        found = engine.predict(graph, forms, [configuration.widths], test.images, reduce)
+        rows = [configuration.widths]
+        found = engine.predict(graph, forms, rows, images, reduce, precision="float32")
         return {name: value[0] for name, value in found.items()}
 
     def all_outcomes(self, configurations: Sequence[Configuration], test: Split) -> xr.Dataset:
@@ -216,6 +220,11 @@ def one_at_a_time(layers: int, widths: Sequence[int]) -> npt.NDArray[np.int64]:
     return rows.reshape(-1, layers)
 
 
+def all_logits(logits: Tensor) -> Found:
+    """A reducer that keeps everything."""
+    return {"logits": logits.cpu().numpy()}
+
+
 def graph_logits(model: torch.nn.Module, images: Images) -> npt.NDArray:
     """Logits (N, C) in float32 of images (N, H, W, 3)."""
-    return engine.predict_module(model, images, lambda logits: {"logits": logits})["logits"]
+    return engine.predict_module(model, images, all_logits)["logits"]
