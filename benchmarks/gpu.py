@@ -207,16 +207,11 @@ def run(plan: Iterable[Entry], how: Mapping[str, Any], device: str, minutes: flo
             for entry in pool.collect():
                 word = "FAILED, see gpu.log" if entry in pool.failed else "done"
                 seconds = time.monotonic() - started
-                print(f"{seconds:6.0f} s  {config_of(entry).digest()} {_label(entry)}: {word}")
+                config = config_of(entry)
+                print(f"{seconds:6.0f} s  {config.digest()} {config.label()}: {word}")
     done = sum(marker(entry, how).exists() for entry in plan)
     print(f"{done} of {len(plan)} networks are done", flush=True)
     return FAILED if pool.failed else 0 if done == len(plan) else MORE
-
-
-def _label(entry: Entry) -> str:
-    known = ("profile", "seed", "imbalance_factor")
-    rest = " ".join(f"{k}={v}" for k, v in entry.items() if k not in known)
-    return f"{config_of(entry).label()} {rest}".rstrip()
 
 
 def pack(plan: Iterable[Entry], how: Mapping[str, Any], target: Path, part: float) -> list[Path]:

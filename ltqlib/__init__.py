@@ -48,6 +48,7 @@ _PUBLIC = {
     "lost_at_equal_head": "statistics.losses",
     "match_shares": "statistics",
     "repair": "statistics.repaired",
+    "audit": "deploy.audit",
 }
 __all__ = list(_PUBLIC)
 

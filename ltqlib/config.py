@@ -49,6 +49,8 @@ RANGES: dict[str, tuple[type, float, float]] = {  # field -> kind, least, most
     "stage2_smooth_tail": (float, 0, 1),
     "holdout": (float, 0, 0.5),
 }
+# what a label always tells, or never
+LABELLED = ("profile", "data", "imbalance_factor", "class_order", "seed", "arch", "width")
 NATURAL: Literal["natural"] = "natural"  # the imbalance factor of data that keep their own counts
 FOLDER = re.compile(r"folder:[0-9a-f]{16}")  # the identity of an image folder: its fingerprint
 
@@ -120,10 +122,20 @@ class RunConfig:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def label(self) -> str:
-        """A short name for a reader, such as ``laptop vgg16 x0.25 IF 0.01 seed 0``."""
+        """A short name for a reader: ``laptop vgg16 x0.25 IF 0.01 seed 0 mixup 1``.
+
+        It ends with the fields of the recipe that differ from the profile's.
+        """
         factor = factor_label(self.imbalance_factor)
         order = "" if not self.class_order else " order " + "".join(map(str, self.class_order))
-        return f"{self.profile} {self.arch} x{self.width:g} {factor} seed {self.seed}{order}"
+        usual, recipe = PROFILES.get(self.profile, {}), ""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name not in LABELLED and value != usual.get(field.name, field.default):
+                told = f"{value:g}" if isinstance(value, float) else value
+                recipe += f" {field.name} {told}"
+        name = f"{self.profile} {self.arch} x{self.width:g}"
+        return f"{name} {factor} seed {self.seed}{order}{recipe}"
 
 
 def factor_label(imbalance_factor: float | Literal["natural"]) -> str:

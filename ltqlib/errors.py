@@ -5,6 +5,12 @@ import errno
 from collections.abc import Iterator
 from pathlib import Path
 
+# what a disk, or a path on it, may say beside what is common enough for words of its own
+OTHERS = {
+    *(errno.EIO, errno.EFBIG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+    *(errno.EMFILE, errno.ENFILE, errno.EPERM, errno.ESTALE),
+}
+
 
 class InputError(Exception):
     """Something the reader can put right: the message is one line saying what, where, what to do.
@@ -23,7 +29,8 @@ def disk_errors(path: Path) -> Iterator[None]:
     """Turn a full or read-only disk under ``path`` into an :class:`InputError`.
 
     Raises:
-        InputError: the disk is full, over quota, read-only or refuses the write.
+        InputError: the disk is full, over quota, read-only or refuses the write for another reason
+            that is the disk's; what a network says passes through.
     """
     try:
         yield
@@ -34,6 +41,8 @@ def disk_errors(path: Path) -> Iterator[None]:
             errno.EROFS: "the disk is read-only: set LTQ_HOME to a folder that can be written",
             errno.EACCES: "permission denied: set LTQ_HOME to a folder that can be written",
         }
+        if error.errno in OTHERS:
+            reasons[error.errno] = f"{error.strerror}: set LTQ_HOME to a folder that can be written"
         if error.errno not in reasons:
             raise
         raise InputError(f"cannot write {path}: {reasons[error.errno]}") from error

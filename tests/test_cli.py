@@ -101,7 +101,7 @@ def test_what_is_known_is_not_trained(home: Path, capsys: pytest.CaptureFixture[
     told = json.loads(capsys.readouterr().out)
     assert told == {"digest": digest, "config": config.public()}
     assert main([*SMOKE, *recipe]) == 0
-    assert "smoke vgg16 x0.0625 IF 0.5 seed 3: decouple, done" in capsys.readouterr().out
+    assert "IF 0.5 seed 3 mixup 0.2: decouple, done" in capsys.readouterr().out
 
 
 def test_networks_are_listed_by_configuration(
@@ -113,10 +113,10 @@ def test_networks_are_listed_by_configuration(
     mixed = keep(from_profile("smoke", imbalance_factor=0.1, mixup=1.0), evaluations=2)
     assert main(["show"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "smoke vgg16 x0.0625 IF 0.5, digits",
+        "digits, smoke vgg16 x0.0625 IF 0.5",
         f"  seed 2  {plain[1]}  working    two stages  1 evaluation",
         f"  seed 10  {plain[0]}  working    two stages  1 evaluation",
-        "smoke vgg16 x0.0625 IF 0.1, digits, mixup 1.0",
+        "digits, smoke vgg16 x0.0625 IF 0.1 mixup 1",
         f"  seed 0  {mixed}  working    two stages  2 evaluations",
     ]
     assert main(["show", "--json"]) == 0
@@ -133,7 +133,7 @@ def test_one_network_is_shown_with_the_origin_of_its_files(
     digest = keep(from_profile("smoke", imbalance_factor=0.5))
     assert main(["show", digest[:5]]) == 0
     told = capsys.readouterr().out
-    assert told.startswith(f"{digest}  smoke vgg16 x0.0625 IF 0.5, digits, seed 0\n")
+    assert told.startswith(f"{digest}  digits, smoke vgg16 x0.0625 IF 0.5, seed 0\n")
     assert "1.5 s  2026-01-01T00:00:00+00:00  commit c0ffeec0ff (dirty)  stage 1" in told
     assert "2.5 s  2026-01-01T00:00:00+00:00  commit c0ffeec0ff (dirty)  outcomes, w" in told
     assert main(["show", digest, "--json"]) == 0

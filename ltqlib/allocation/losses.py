@@ -65,6 +65,8 @@ def class_losses(alone: xr.Dataset | xr.DataArray) -> xr.DataArray:
     """
     if isinstance(alone, xr.Dataset):
         alone = _points_lost(alone)
+    if not isinstance(alone, xr.DataArray) or alone.dtype.kind not in "biuf":
+        raise InputError("losses are a DataArray of numbers, or what sensitivity returns")
     if missing := [name for name in TABLE if name not in alone.dims or name not in alone.coords]:
         raise InputError(
             f"the losses have no dimension {missing[0]} with a coordinate: give class, layer, bits"
@@ -87,7 +89,13 @@ def class_losses(alone: xr.Dataset | xr.DataArray) -> xr.DataArray:
 
 
 def _points_lost(alone: xr.Dataset) -> xr.DataArray:
+    if "right" not in alone or "label" not in alone.coords:
+        raise InputError("the sensitivity has no right, or no label of the images")
     right, labels = alone["right"], alone["label"].values
+    if not labels.size or labels.dtype.kind not in "iu" or labels.min() < 0:
+        raise InputError("the sensitivity has no images, or labels that are no whole numbers")
+    if right.dtype.kind not in "biuf":
+        raise InputError(f"right is 1 or 0 of each image, not {right.dtype}")
     if missing := {"layer", "bits", "image"} - set(right.dims):
         raise InputError(
             f"the sensitivity has no dimension {min(missing)}: give right (layer, bits, image)"

@@ -4,10 +4,8 @@ import argparse
 import json
 from typing import Any
 
-from ltqlib.config import PROFILES, RunConfig, from_dict
+from ltqlib.config import RunConfig, from_dict
 from ltqlib.errors import InputError
-
-SHOWN = ("profile", "data", "arch", "width", "imbalance_factor", "class_order", "seed")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -47,14 +45,7 @@ def _order(row: dict[str, Any]) -> tuple[Any, ...]:
 
 def _heading(config: RunConfig) -> str:
     """What a configuration is, without its seed."""
-    label = config.label().replace(f" seed {config.seed}", "")
-    usual = RunConfig("smoke", "digits").public() | PROFILES.get(config.profile, {})
-    other = [
-        f"{name} {value}"
-        for name, value in config.public().items()
-        if name not in SHOWN and value != usual[name]
-    ]
-    return ", ".join([label, config.data, *other])
+    return f"{config.data}, {config.label().replace(f' seed {config.seed}', '')}"
 
 
 def _files(files: dict[str, str]) -> str:
@@ -78,7 +69,8 @@ def _show_one(start: str, as_json: bool) -> int:
         stage2 = store.find_record(digest, store.STAGE2)
         print(json.dumps({"digest": digest, "network": network, "stage2": stage2, "files": files}))
         return 0
-    print(f"{digest}  {_heading(from_dict(network['config']))}, seed {network['config']['seed']}")
+    config = from_dict(network["config"])
+    print(f"{digest}  {_heading(config)}, seed {config.seed}")
     for file in files:
         when = f"{file['seconds']:8.1f} s  {file['created']}  commit {str(file['commit'])[:10]}"
         print(f"  {file['place']:9}  {when}{' (dirty)' * file['dirty']}  {file['what']}")

@@ -52,5 +52,10 @@ def read_dataset(path: Path) -> xr.Dataset:
     content, trailer = content[:-TRAILER], content[-TRAILER:]
     if trailer != MARK + hashlib.sha256(content).hexdigest().encode() + b"\n":
         raise InputError(f"{path} is damaged (its checksum differs): delete it, run again")
+    return decode(content)
+
+
+def decode(content: bytes) -> xr.Dataset:
+    """The dataset in the bytes of a file, which somebody has verified."""
     with xr.open_dataset(io.BytesIO(content), engine="h5netcdf") as file:
         return file.load()

@@ -1,10 +1,14 @@
 """What the store holds: networks, the files of each, and where each file comes from."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from ltqlib import paths
+from ltqlib.config import from_dict
+from ltqlib.errors import InputError
 from ltqlib.evidence import store
 
 ORIGIN = ("seconds", "created", "commit", "dirty")
@@ -22,8 +26,18 @@ def networks() -> list[dict[str, Any]]:
     for digest in store.digests():
         record = store.find_record(digest)
         if record is not None:
-            found.append({"digest": digest, "config": record["config"], "files": files(digest)})
+            found.append(
+                {"digest": digest, "config": _config(digest, record), "files": files(digest)}
+            )
     return found
+
+
+def _config(digest: str, record: dict[str, Any]) -> dict[str, Any]:
+    """The configuration in a record, which must be that of the folder it lies in."""
+    config = from_dict(record.get("config", {}))
+    if config.digest() != digest:
+        raise InputError(f"network.json of {digest} is the record of another network: delete it")
+    return config.public()
 
 
 def files(digest: str) -> dict[str, str]:
@@ -47,16 +61,28 @@ def origins(digest: str) -> list[dict[str, Any]]:
     for name, place in files(digest).items():
         if name in STAGES:
             record = store.find_record(digest, name) or {}
-            what, origin = STAGES[name], record["provenance"]
+            if name == store.NETWORK:
+                _config(digest, record)
+            what, origin = STAGES[name], record.get("provenance")
         else:
             function, _, key = name.removesuffix(".nc").rpartition("-")
             found = store.recall(digest, function, key)
             assert found is not None
             what, origin = _what(found), found.attrs
-        kept = {key: origin.get(key) for key in ORIGIN}
+        kept = _origin(f"{name} of {digest}", origin)
         kept["dirty"] = kept["dirty"] in (True, "true")  # an attribute of NetCDF is text
         told.append({"file": name, "place": place, "what": what, **kept})
     return sorted(told, key=lambda file: file["created"])
+
+
+def _origin(file: str, told: Any) -> dict[str, Any]:
+    """When a file was made, by which commit and how long it took, as far as it says so."""
+    kept = {key: told.get(key) for key in ORIGIN} if isinstance(told, Mapping) else {}
+    words = [str(kept.get(key)) for key in ("created", "commit")]
+    timed = isinstance(kept.get("seconds"), int | float | np.number)
+    if not timed or not all(word.isprintable() and len(word) < 100 for word in words):
+        raise InputError(f"{file} has no provenance as this library writes it: delete it")
+    return kept
 
 
 def _what(found: xr.Dataset) -> str:
@@ -67,4 +93,4 @@ def _what(found: xr.Dataset) -> str:
     ]
     if count := found.sizes.get("configuration"):
         words.append(f"{count} configuration{'s' * (count != 1)}")
-    return ", ".join(words)
+    return "".join(c if c.isprintable() else "?" for c in ", ".join(words))

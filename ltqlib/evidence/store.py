@@ -28,7 +28,7 @@ import xarray as xr
 
 from ltqlib import paths
 from ltqlib.errors import InputError, disk_errors
-from ltqlib.evidence.arrays import read_dataset, write_dataset
+from ltqlib.evidence.arrays import decode, read_dataset, write_dataset
 from ltqlib.evidence.records import Record, read_record, write_record
 
 NETWORK, STAGE2 = "network.json", "stage2.json"
@@ -101,8 +101,8 @@ def recall_each(digest: str, name: str, key: str) -> Iterator[xr.Dataset]:
 
 @functools.lru_cache(maxsize=256)
 def _read_dataset(path: Path, changed: int) -> xr.Dataset:
-    verify_published(path)
-    return read_dataset(path)
+    content = verify_published(path)
+    return read_dataset(path) if content is None else decode(content)
 
 
 def keep(digest: str, name: str, key: str, dataset: xr.Dataset) -> xr.Dataset:
@@ -178,17 +178,18 @@ def _read_registry(path: Path, changed: int) -> dict[str, set[str]]:
     return found
 
 
-def verify_published(path: Path) -> None:
-    """Refuse a published file that is not the one in the registry; working files pass.
+def verify_published(path: Path) -> bytes | None:
+    """The content of a published file, if it is the one in the registry; None of a working file.
 
     Raises:
         InputError: it is altered or not registered.
     """
     folder = paths.results()
     if folder not in path.parents:
-        return
+        return None
     name = path.relative_to(folder).as_posix()
     for _ in range(2):  # publishing may come between reading the file and the registry
-        if hashlib.sha256(path.read_bytes()).hexdigest() in registry(folder).get(name, ()):
-            return
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() in registry(folder).get(name, ()):
+            return content
     raise InputError(f"{path} is not the published file (its SHA-256 differs): restore it")

@@ -33,7 +33,8 @@ def evaluate(
         bits: widths for all layers alike (dimension ``bits``; 32 is the float model); or mixed
             precision by name (dimension ``configuration``): ``{layer: bits}``, where layers that
             are not named stay float, or widths with the dimensions layer and, where each seed has
-            its own, seed, as ``allocate`` returns them.
+            its own, seed, as ``allocate`` returns them. One more dimension, such as ``draw`` of
+            ``random_widths``, is one of the outcomes as well.
         method: how layers are quantized; several become the dimension ``method``.
 
     Returns:
@@ -50,6 +51,8 @@ def evaluate(
         return along("model", each)
     if not isinstance(method, str):
         return along("method", {name: evaluate(networks, on, bits, name) for name in method})
+    if isinstance(bits, xr.DataArray) and (more := set(bits.dims) - {"seed", "layer"}):
+        return _each_of(networks, on, bits, str(min(map(str, more))), method)
     by_seed = {trained.config.seed: _of_one(trained, on, bits, method) for trained in networks}
     return along("seed", by_seed)
 
@@ -83,6 +86,16 @@ def sensitivity(
             for name in ("parameters", "macs")
         }
     )
+
+
+def _each_of(
+    networks: Networks, on: Split | None, bits: xr.DataArray, dim: str, method: str
+) -> xr.Dataset:
+    """Outcomes along a dimension of the widths; all of them are computed in one call."""
+    labels = bits[dim].values.tolist()
+    named = {str(label): bits.isel({dim: place}) for place, label in enumerate(labels)}
+    found = evaluate(networks, on, named, method)
+    return found.rename(configuration=dim).assign_coords({dim: labels})
 
 
 def _of_one(trained: Trained, on: Split | None, bits: Any, method: str) -> xr.Dataset:
@@ -126,7 +139,7 @@ def _row(trained: Trained, widths: Widths) -> Row:
     """The width of every layer, in order.
 
     Raises:
-        InputError: a layer that is not there, or widths of other seeds.
+        InputError: a layer that is not there, widths of other seeds, or of too many dimensions.
     """
     layers = list(trained.layers)
     if isinstance(widths, int | np.integer):
@@ -136,6 +149,11 @@ def _row(trained: Trained, widths: Widths) -> Row:
             if trained.config.seed not in widths["seed"].values:
                 raise InputError(f"the widths have no seed {trained.config.seed}: allocate for it")
             widths = widths.sel(seed=trained.config.seed)
+        if widths.dims != ("layer",):
+            raise InputError(
+                f"widths have the dimensions {', '.join(map(str, widths.dims))}: give layer, seed "
+                "where each has its own, and at most one more"
+            )
         widths = dict(zip(widths["layer"].values.tolist(), widths.values.tolist(), strict=True))
     if unknown := [name for name in widths if name not in layers]:
         raise InputError(f"bits name a layer {unknown[0]!r}: the layers are {', '.join(layers)}")

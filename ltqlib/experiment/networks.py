@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ltqlib import paths
-from ltqlib.config import RunConfig, from_dict, from_profile
+from ltqlib.config import RunConfig, brief, from_dict, from_profile
 from ltqlib.data import LongTail
 from ltqlib.errors import InputError
 from ltqlib.evidence import store
@@ -19,8 +21,10 @@ from ltqlib.evidence.records import Record
 
 if TYPE_CHECKING:
     from ltqlib.models import Graph, Head, Network
+    from ltqlib.training import Follow
 
 CLASSIFIERS = ("baseline", "crt", "lws", "ncm", "logit-adjusted", "tau-norm")
+STATE = "train-state.safetensors"  # of an unfinished training
 LEARNED = ("crt", "lws", "ncm")  # kept as weights; the others follow from the baseline's
 
 
@@ -106,8 +110,9 @@ def train(
     data: LongTail,
     arch: str | None = None,
     profile: str = "laptop",
-    seeds: Iterable[int] | None = None,
+    seeds: Iterable[int] | int | None = None,
     device: str = "auto",
+    follow: "Follow | None" = None,
     **recipe: Any,
 ) -> Networks:
     """Networks trained on ``data``: read where they are published, trained where they are not.
@@ -116,8 +121,11 @@ def train(
         data: its long-tailed training images.
         arch: ``vgg16`` or ``resnet32``; left out, the profile's.
         profile: ``smoke``, ``laptop``, ``paper`` or ``resnet``: width, length and learning rate.
-        seeds: one network each; left out, every seed that is published (or kept here), else 0.
+        seeds: one network each, or the only one; left out, every seed that is published (or kept
+            here), else 0.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``, where something has to be trained.
+        follow: what to read off on the way, and who wants the networks, see
+            :class:`ltqlib.training.Follow`; networks that are known are not trained again for it.
         recipe: fields of :class:`ltqlib.config.RunConfig` that differ from the profile's.
 
     Raises:
@@ -131,11 +139,11 @@ def train(
         class_order=data.class_order,
         **changes,
     )
-    wanted = sorted(set(seeds)) if seeds is not None else known_seeds(first) or [first.seed]
+    wanted = _checked(seeds) if seeds is not None else known_seeds(first) or [first.seed]
     configs = tuple(dataclasses.replace(first, seed=seed) for seed in wanted)
     for config in configs:
         if store.find_record(config.digest()) is None:
-            _train(config, data, device)
+            _train(config, data, device, follow)
     return Networks(data, configs)
 
 
@@ -159,6 +167,14 @@ def decouple(networks: Networks, method: str = "crt", device: str = "auto") -> N
             if store.find_record(trained.digest, store.STAGE2) is None:
                 _decouple(trained, device)
     return decoupled
+
+
+def _checked(seeds: Iterable[int] | int) -> list[int]:
+    """Every seed once, ascending."""
+    listed = set(seeds) if isinstance(seeds, Iterable) else {seeds}
+    if not listed or not all(isinstance(seed, int | np.integer) for seed in listed):
+        raise InputError(f"seeds {brief(seeds)}: give a list of whole numbers")
+    return sorted(map(int, listed))
 
 
 def known_seeds(config: RunConfig) -> list[int]:
@@ -192,7 +208,7 @@ def layer_costs(network: "Network") -> dict[str, dict[str, int]]:
     return {layer.name: {"parameters": layer.parameters, "macs": layer.macs} for layer in layers}
 
 
-def _train(config: RunConfig, data: LongTail, device: str) -> None:
+def _train(config: RunConfig, data: LongTail, device: str, follow: "Follow | None") -> None:
     """Stage 1 into ``runs/``: weights first, then the record that names them."""
     from ltqlib import models
     from ltqlib.training.devices import find_device
@@ -203,9 +219,9 @@ def _train(config: RunConfig, data: LongTail, device: str) -> None:
         if store.find_record(digest) is not None:
             return
         folder = paths.runs(digest)
-        resume = folder / "train-state.safetensors"
+        resume = folder / STATE
         with Stopwatch() as watch:
-            network, told = train_network(config, data, find_device(device), resume)
+            network, told = train_network(config, data, find_device(device), resume, follow=follow)
         told["weights"] = models.save_checkpoint(network, folder / "model.safetensors")
         store.keep_record(
             digest,
@@ -229,6 +245,7 @@ def _decouple(trained: Trained, device: str) -> None:
     with store.lock(trained.digest):
         if store.find_record(trained.digest, store.STAGE2) is not None:
             return
+        (paths.runs(trained.digest) / STATE).unlink(missing_ok=True)  # killed after its record
         network = _load_backbone(trained, device)
         with Stopwatch() as watch:
             heads = decouple_network(trained.config, trained.data, network, find_device(device))
@@ -248,12 +265,10 @@ def _device_words(device: str) -> dict[str, str]:
     from ltqlib.training.devices import find_device, has_bf16_units
 
     found = find_device(device)
-    name = torch.cuda.get_device_name(found) if found.type == "cuda" else found.type
-    precision = "bfloat16" if has_bf16_units(found) else "float32"
     return {
-        "device": name,
+        "device": torch.cuda.get_device_name(found) if found.type == "cuda" else found.type,
         "threads": str(torch.get_num_threads()),
-        "training_precision": precision,
+        "training_precision": "bfloat16" if has_bf16_units(found) else "float32",
     }
 
 

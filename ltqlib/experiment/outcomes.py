@@ -118,6 +118,7 @@ def _head(trained: Trained) -> tuple[int, ...]:
 
 
 def check_data(trained: Trained) -> None:
+    """Refuse data that are not those that the network was trained on."""
     told = trained.record["data"]["fingerprint"]
     if trained.data.fingerprint != told:
         raise InputError(

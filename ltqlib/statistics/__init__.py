@@ -7,7 +7,7 @@ from ltqlib.statistics.intervals import class_weights, crossed_interval
 from ltqlib.statistics.logits import logit_adjustment, outcomes_of
 from ltqlib.statistics.operating import at_best, at_equal_head, equal_head, tail_at_equal_head
 from ltqlib.statistics.paired import class_means, holm, mcnemar, over_seeds, spearman
-from ltqlib.statistics.ranks import rank_agreement, ranks, ranks_differ
+from ltqlib.statistics.ranks import ranks, ranks_differ
 from ltqlib.statistics.rarity import rarity_and_class
 from ltqlib.statistics.repair import (
     fit_last_layer,
@@ -44,7 +44,6 @@ __all__ = [
     "mcnemar",
     "outcomes_of",
     "over_seeds",
-    "rank_agreement",
     "ranks",
     "ranks_differ",
     "rarity_and_class",

@@ -159,12 +159,17 @@ def images_of(outcomes: xr.Dataset, head: str = "head", tail: str = "tail") -> I
     Raises:
         InputError: a variable, coordinate or group is missing.
     """
+    if not isinstance(outcomes, xr.Dataset):
+        raise InputError(f"outcomes are a Dataset, not {type(outcomes).__name__}: see evaluate")
     for name in NEEDED:
         if name not in outcomes:
             raise InputError(f"the outcomes have no {name}: evaluate whole models, not layers")
     for name in ("label", "group"):
         if name not in outcomes.coords or outcomes[name].dims != ("image",):
             raise InputError(f"the outcomes have no coordinate {name} on image")
+    margin = outcomes["margin"]
+    if margin.dtype.kind not in "biuf" or np.isinf(margin.values).any() or not margin.size:
+        raise InputError("margins are finite numbers, and NaN where nothing was measured")
     members = group_members(outcomes)
     for name in (head, tail):
         if name not in members:
@@ -195,6 +200,8 @@ def head_tail_curve(
         InputError: a variable, coordinate or group is missing.
     """
     images = images_of(outcomes, head, tail)
+    if outcomes["margin"].isnull().all():
+        raise InputError("the outcomes have no model that was measured: all margins are NaN")
     if offsets is None:
         low, high = np.nanpercentile(-outcomes["margin"].to_numpy(), [0.1, 99.9])
         offsets = np.unique(np.append(np.linspace(low, high, 201), 0.0))

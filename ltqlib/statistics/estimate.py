@@ -185,6 +185,8 @@ def _check(values: xr.DataArray) -> None:
         )
     if 0 in values.shape:
         raise InputError("estimate was given no values: a dimension of them is empty")
+    if values.dtype.kind not in "biuf" or np.isinf(values.values).any():
+        raise InputError("estimate takes finite numbers, and NaN where nothing was measured")
     if "label" not in values.coords or values["label"].dims != ("image",):
         raise InputError("estimate needs the coordinate label on image: assign it to the values")
 

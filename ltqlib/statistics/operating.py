@@ -216,6 +216,8 @@ def _targets(
 
 def selected(outcomes: xr.Dataset, reference: Reference) -> xr.Dataset:
     """The reference's outcomes, with no more dimensions than ``outcomes``."""
+    if not isinstance(outcomes, xr.Dataset) or "image" not in outcomes.dims:
+        raise InputError("outcomes are a Dataset with the dimension image: see evaluate")
     if isinstance(reference, xr.Dataset):
         if reference.sizes.get("image") != outcomes.sizes["image"]:
             raise InputError("the reference must be evaluated on the images of the outcomes")

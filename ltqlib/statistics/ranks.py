@@ -1,4 +1,4 @@
-"""Rankings of layers: do two of them differ beyond their noise, and do metrics agree with losses.
+"""Rankings of layers: do two of them differ beyond their noise?
 
 Whatever is ranked twice is ranked on different images, so that no image is on both sides.
 """
@@ -13,7 +13,7 @@ from scipy import stats
 from ltqlib.errors import InputError
 from ltqlib.statistics.estimate import Estimates, group_members, table_of
 from ltqlib.statistics.intervals import Interval
-from ltqlib.statistics.paired import rank_correlation, spearman
+from ltqlib.statistics.paired import rank_correlation
 
 Floats = npt.NDArray[np.float64]
 RESAMPLES = 400
@@ -50,55 +50,22 @@ def ranks_differ(
     Raises:
         InputError: a dimension or group is missing, or a class has fewer than two images.
     """
-    arrays = [_ordered(each, over) for each in (first, first if second is None else second)]
+    arrays = [_ordered(each, over) for each in (first, second) if each is not None]
     labels = first["label"].to_numpy()
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     if min(map(len, members)) < 2:
         raise InputError("ranks_differ needs two images of each class: one for each half")
+    # criterion -> class -> (seeds, layers, images of the class), each in one piece
+    blocks = [[array[..., mine] for mine in members] for array in arrays]
     weights = _shares(first, by)
     generator = np.random.default_rng(0)
     values = np.array(
-        [_disagreement(arrays, members, weights, generator) for _ in range(resamples)]
+        [_disagreement(blocks, members, weights, generator) for _ in range(resamples)]
     )  # (resamples, seeds)
     found = _interval(values, level)
     table = table_of(found, {}, ["within less between"], "group")
     table.attrs = {"level": level, "unit": "Spearman's rho", "images": len(labels)}
     return table
-
-
-def rank_agreement(
-    scores: xr.DataArray, losses: xr.DataArray, over: str | Sequence[str] = "layer"
-) -> xr.DataArray:
-    """Spearman correlation of scores on one half of the images with losses on the other.
-
-    Args:
-        scores, losses: with the dimension ``half``, broadcast against each other otherwise.
-        over: dimensions that are ranked together, such as ("layer", "bits").
-
-    Returns:
-        The mean over both directions between the halves, without ``half`` and ``over``; give it to
-        :func:`ltqlib.statistics.over_seeds` for intervals.
-
-    Raises:
-        InputError: ``half`` has not the same two values in both, or a dimension is missing.
-    """
-    halves = [
-        each["half"].to_numpy().tolist() if "half" in each.dims else None
-        for each in (scores, losses)
-    ]
-    if (
-        halves[0] is None
-        or halves[1] is None
-        or len(halves[0]) != 2
-        or set(halves[0]) != {*halves[1]}
-    ):
-        raise InputError("rank_agreement needs the dimension half, two values, in both arrays")
-    one, two = halves[0]
-    found = [
-        spearman(scores.sel(half=a, drop=True), losses.sel(half=b, drop=True), over)
-        for a, b in ((one, two), (two, one))
-    ]
-    return (found[0] + found[1]) / 2
 
 
 def ranks(scores: xr.DataArray, over: str = "layer") -> xr.DataArray:
@@ -129,21 +96,23 @@ def _shares(values: xr.DataArray, by: Sequence[str]) -> list[Floats]:
 
 
 def _disagreement(
-    arrays: Sequence[npt.NDArray[np.float32]],
+    blocks: Sequence[Sequence[npt.NDArray[np.float32]]],
     members: Sequence[npt.NDArray[np.intp]],
     weights: Sequence[Floats],
     generator: np.random.Generator,
 ) -> Floats:
     """The difference of rank correlations for each seed, on one pair of random halves."""
-    images = _two_halves(members, generator, arrays[0].shape[-1])
-    # criterion, half -> (seeds, layers)
-    scores = [
+    images = _two_halves(members, generator, sum(map(len, members)))
+    # criterion, half -> (seeds, layers, classes); one criterion where both are of the same outcomes
+    means = [
         [
-            np.stack([array[..., mine] @ half[mine] for mine in members], axis=-1) @ weight
+            np.stack([b @ half[mine] for b, mine in zip(each, members, strict=True)], axis=-1)
             for half in images
         ]
-        for array, weight in zip(arrays, weights, strict=True)
+        for each in blocks
     ]
+    pairs = zip((means * 2)[:2], weights, strict=True)
+    scores = [[half @ weight for half in each] for each, weight in pairs]
     (first_a, first_b), (second_a, second_b) = scores
     within = rank_correlation(first_a, first_b) + rank_correlation(second_a, second_b)
     between = rank_correlation(first_a, second_b) + rank_correlation(second_a, first_b)

@@ -89,7 +89,7 @@ def test_the_front_keeps_the_other_limits():
 
 
 @pytest.mark.slow
-def test_fifty_points_of_sixteen_layers_take_seconds():
+def test_twenty_points_of_sixteen_layers_take_seconds():
     numbers = np.random.default_rng(0)
     names, bits = tuple(f"L{n}" for n in range(16)), (8, 6, 5, 4, 3, 2)
     each = numbers.lognormal(0, 1, (1, 16, 1)) * numbers.lognormal(0, 0.5, (10, 16, 1))
@@ -97,6 +97,6 @@ def test_fifty_points_of_sixteen_layers_take_seconds():
     parameters = dict(zip(names, numbers.integers(1_000, 2_000_000, 16).tolist(), strict=True))
     average = Limit.average_weight_bits(parameters, bits, 8)
     started = time.process_time()  # not wall time: the machine may be busy
-    found = pareto_front(table(losses, names, bits), "worst", bits, cost=average, points=50)
-    assert time.process_time() - started < 15
-    assert len(found) > 20
+    found = pareto_front(table(losses, names, bits), "worst", bits, cost=average, points=20)
+    assert time.process_time() - started < 6
+    assert len(found) > 10

@@ -26,6 +26,16 @@ def test_a_folder_is_named_by_its_contents() -> None:
     assert "natural seed 0" in config.label()
 
 
+def test_a_label_tells_the_recipe_as_far_as_it_is_not_the_profile_s() -> None:
+    assert from_profile("laptop", seed=2).label() == "laptop vgg16 x0.25 balanced seed 2"
+    assert (
+        from_profile("resnet", imbalance_factor=0.01).label() == "resnet resnet32 x1 IF 0.01 seed 0"
+    )
+    recipe = {"mixup": 1, "sam": 0.05, "loss": "ldam-drw", "epochs": 12}
+    told = from_profile("laptop", imbalance_factor=0.1, **recipe).label()
+    assert told == "laptop vgg16 x0.25 IF 0.1 seed 0 epochs 12 loss ldam-drw mixup 1 sam 0.05"
+
+
 @pytest.mark.parametrize(
     "place", ["folder:birds", "folder:/home/one/birds", "folder:0123456789ABCDEF", f"{BIRDS}\n"]
 )

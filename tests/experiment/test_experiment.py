@@ -24,6 +24,7 @@ from ltqlib.evidence.arrays import read_dataset
 from ltqlib.evidence.publish import publish
 from ltqlib.experiment import networks as networks_module
 from ltqlib.experiment import outcomes
+from ltqlib.training import Follow
 
 pytestmark = pytest.mark.slow
 
@@ -108,6 +109,19 @@ def test_one_layer_at_a_time_then_mixed_precision(at_home: Experiment) -> None:
     )
 
 
+def test_widths_of_random_draws_are_a_dimension_of_the_outcomes(at_home: Experiment) -> None:
+    alone = ltq.sensitivity(at_home.crt, bits=[6, 4])
+    widths = ltq.random_widths(alone, choices=(6, 4), mean_bits=5, draws=2)
+    found = ltq.evaluate(at_home.crt, bits=widths)
+    assert dict(found.sizes) == {"seed": 2, "draw": 2, "image": 500}
+    second = ltq.evaluate(at_home.crt, bits={"second": widths.sel(draw=1)})
+    xr.testing.assert_equal(
+        found.sel(draw=1, drop=True), second.sel(configuration="second", drop=True)
+    )
+    with pytest.raises(InputError, match="at most one more"):
+        ltq.evaluate(at_home.crt, bits=widths.expand_dims(twice=2))
+
+
 def test_a_half_is_read_from_the_whole(
     at_home: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +156,7 @@ def test_the_command_evaluates_what_chapter_3_asks_for(
 
 def test_known_seeds_are_those_of_the_same_configuration(at_home: Experiment) -> None:
     assert ltq.train(at_home.data, **RECIPE).seeds == [0, 1]  # type: ignore[arg-type]
+    assert ltq.train(at_home.data, seeds=1, **RECIPE).seeds == [1]  # type: ignore[arg-type]
     config = at_home.baseline.configs[0]
     assert networks_module.known_seeds(dataclasses.replace(config, seed=7)) == [0, 1]
     assert networks_module.known_seeds(dataclasses.replace(config, mixup=1.0)) == []
@@ -275,8 +290,11 @@ def test_a_killed_training_goes_on(home: Path) -> None:
     kept = history(found[0])
     assert not list(home.rglob("network.json"))
     data = ltq.load_data("digits", imbalance_factor=0.5)
-    (trained,) = ltq.train(data, seeds=[5], **RECIPE)  # type: ignore[arg-type]
+    passes = []
+    follow = Follow(tuple(range(1, 100)), lambda snapshot: passes.append(snapshot.passes))
+    (trained,) = ltq.train(data, seeds=5, follow=follow, **RECIPE)  # type: ignore[arg-type]
     whole = trained.record["training"]["history"]
+    assert passes[-1] == len(whole)
     assert 3 <= len(kept) < len(whole)
     # seconds are the clock's: had a pass that was finished been computed again, they would differ
     assert whole[: len(kept)] == kept

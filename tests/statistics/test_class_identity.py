@@ -1,4 +1,4 @@
-"""Rarity and identity: known truths, unbiasedness of CR2, likelihood of contrasts, coverage."""
+"""Rarity and identity: known truths, unbiasedness of CR2, coverage."""
 
 import math
 
@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from scipy import linalg, stats
+from scipy import stats
 
 from ltqlib.errors import InputError
-from ltqlib.statistics import identity, mixed
+from ltqlib.statistics import identity
 from ltqlib.statistics.identity import decompose, fit_identity
-from ltqlib.statistics.mixed import fit_mixed
 from ltqlib.statistics.rarity import rarity_and_class
 
 CLASSES = 10
@@ -152,7 +151,6 @@ def test_labelled_values_are_the_same_as_the_table():
     frame = noisy()
     fit, other = fit_identity(frame), fit_identity(labelled(frame))
     assert other.slope == pytest.approx(fit.slope)
-    assert fit_mixed(labelled(frame)).slope == pytest.approx(fit_mixed(frame).slope)
     assert decompose(other, 1, ["c0"], ["c1"]) == decompose(fit, 1, ["c0"], ["c1"])
 
 
@@ -180,7 +178,7 @@ def shared_noise(frame: pd.DataFrame, generator: np.random.Generator, shared: fl
     return (noise + own * cells[orders]).ravel()
 
 
-def coverage(cluster: str, shared: float, contrast: tuple, replications: int = 2000) -> float:
+def coverage(cluster: str, shared: float, contrast: tuple, replications: int = 1000) -> float:
     """Share of the 95 % intervals that hold the truth, 4 orders x 2 seeds."""
     frame = table().sort_values(["run", "class"], ignore_index=True)
     generator, hits, mean = np.random.default_rng(0), 0, truth(frame)
@@ -199,7 +197,7 @@ SLOPE, GAP = (1.0, {}), (1.1, {f"c{i}": 1 / 4 if i < 4 else -1 / 6 for i in rang
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shared", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("shared", [0.0, 1.0])
 @pytest.mark.parametrize("contrast", [SLOPE, GAP, (0.0, GAP[1])], ids=["slope", "gap", "identity"])
 def test_95_percent_intervals_by_order_cover_95_percent(contrast, shared):
     assert 0.93 <= coverage("order", shared, contrast) <= 0.97
@@ -209,66 +207,6 @@ def test_95_percent_intervals_by_order_cover_95_percent(contrast, shared):
 def test_intervals_by_run_cover_only_if_seeds_of_an_order_share_nothing():
     assert 0.93 <= coverage("run", 0.0, SLOPE) <= 0.97
     assert coverage("run", 1.0, SLOPE) < 0.9
-
-
-def restricted_density(ratios: np.ndarray, kernels: list, design: np.ndarray, values: np.ndarray):
-    """-2 log density of the error contrasts, scaled by the best residual variance."""
-    contrasts = linalg.null_space(design.T)
-    shape = np.eye(len(values)) + sum(r * k for r, k in zip(ratios, kernels, strict=True))
-    covariance, seen = contrasts.T @ shape @ contrasts, contrasts.T @ values
-    variance = seen @ np.linalg.solve(covariance, seen) / len(seen)
-    return -2 * stats.multivariate_normal(cov=variance * covariance).logpdf(seen)
-
-
-def test_restricted_likelihood_is_the_density_of_error_contrasts():
-    frame = noisy()
-    design = np.column_stack([np.ones(len(frame)), np.log10(frame["count"])])
-    kernels = [d @ d.T for d in map(identity.dummies, (frame["class"], frame["run"]))]
-    values, points = frame["value"].to_numpy(), np.array([[0.0, 0], [1, 0.2], [9, 3]])
-    ours = [mixed._restricted(p, kernels, design, values)[0] for p in points]
-    theirs = [restricted_density(p, kernels, design, values) for p in points]
-    assert np.diff(ours) == pytest.approx(np.diff(theirs))
-
-
-def mixed_table(orders: int, seeds: int, generator: np.random.Generator) -> pd.DataFrame:
-    """Standard deviations: run 2, class in order 1, residual 0.5."""
-    frame = table(orders, seeds, seed=int(generator.integers(1 << 30)))
-    frame = frame.sort_values(["run", "class"], ignore_index=True)
-    order = frame["order"].to_numpy().reshape(-1, CLASSES)[:, 0]
-    noise = generator.normal(0, 0.5, (len(order), CLASSES))
-    noise += generator.normal(0, 2, (len(order), 1))
-    noise += generator.normal(0, 1, (orders, CLASSES))[order]
-    return frame.assign(value=truth(frame) + noise.ravel())
-
-
-@pytest.mark.slow
-def test_mixed_model_finds_the_standard_deviations():
-    found = fit_mixed(mixed_table(8, 3, np.random.default_rng(2)))
-    assert found.class_sd == pytest.approx(EFFECTS.std(ddof=1), rel=0.2)
-    assert found.run_sd == pytest.approx(2, rel=0.4)
-    assert found.class_in_order_sd == pytest.approx(1, rel=0.25)
-    assert found.residual_sd == pytest.approx(0.5, rel=0.15)
-
-
-@pytest.mark.slow
-def test_mixed_model_knows_the_error_of_its_slope():
-    generator = np.random.default_rng(0)
-    slopes = [fit_mixed(mixed_table(4, 2, generator)).slope for _ in range(200)]
-    errors = [(s.high - s.low) / 2 / stats.t.ppf(0.975, s.df) for s in slopes]
-    z = (np.array([s.value for s in slopes]) - 3) / errors
-    assert abs(z.mean()) < 4 / np.sqrt(200)
-    assert np.mean(z**2) == pytest.approx(1, abs=4 * np.sqrt(2 / 200))
-
-
-def test_mixed_model_agrees_with_the_fixed_effects_where_classes_differ_much():
-    frame = noisy()
-    assert fit_mixed(frame).slope.value == pytest.approx(fit_identity(frame).slope.value, rel=0.05)
-
-
-def test_without_a_second_seed_nothing_is_shared():
-    frame = table(seeds=1)
-    noise = np.random.default_rng(3).normal(size=len(frame))
-    assert math.isnan(fit_mixed(frame.assign(value=truth(frame) + noise)).class_in_order_sd)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +221,6 @@ def test_without_a_second_seed_nothing_is_shared():
         (lambda f: fit_identity(f.assign(run=f["seed"])), "every class exactly once"),
         (lambda f: fit_identity(f.assign(order=f.index % 2)), "in two class orders"),
         (lambda f: fit_identity(f.assign(count=7)), "cannot be told apart"),
-        (lambda f: fit_mixed(f[f["order"] == 0]), "cannot be told apart"),
         (lambda f: fit_identity(f).contrast(0, {"cat": 1}), "class cat is not in the data"),
         (lambda f: fit_identity(f).contrast(0, {"c1": 1}), "sum to 0"),
         (lambda f: fit_identity(labelled(f).drop_vars("count")), "coordinate count"),

@@ -1,12 +1,11 @@
-"""Rankings: a planted difference is found and no other; agreement crosses the halves."""
+"""Rankings: a planted difference is found and no other."""
 
 import numpy as np
 import pytest
 import xarray as xr
-from scipy import stats
 
 from ltqlib.errors import InputError
-from ltqlib.statistics import over_seeds, rank_agreement, ranks, ranks_differ
+from ltqlib.statistics import ranks, ranks_differ
 
 LABELS = np.repeat(np.arange(10), 400)
 GROUPS = np.where(LABELS < 4, "head", "tail")
@@ -45,20 +44,6 @@ def test_two_quantities_on_the_same_images():
     assert "Spearman's rho" in ranks_differ(one, resamples=3).note()
 
 
-def test_agreement_is_between_halves_and_averaged_over_both_directions():
-    generator = np.random.default_rng(0)
-    names = {"half": ["choose", "judge"]}
-    scores = xr.DataArray(generator.normal(size=(2, 8)), names, ("half", "layer"))
-    losses = xr.DataArray(generator.normal(size=(3, 2, 8)), names, ("seed", "half", "layer"))
-    found = rank_agreement(scores, losses)
-    for seed in range(3):
-        expected = [
-            stats.spearmanr(scores[a], losses[seed, b]).statistic for a, b in ((0, 1), (1, 0))
-        ]
-        assert float(found[seed]) == pytest.approx(np.mean(expected))
-    assert over_seeds(found)["value"].item() == pytest.approx(float(found.mean()))
-
-
 def test_ranks_count_from_the_most_sensitive():
     scores = xr.DataArray([[0.1, 3.0, 2.0, 2.0]], dims=("seed", "layer"))
     assert ranks(scores).values.tolist() == [[4, 1, 2.5, 2.5]]
@@ -74,7 +59,6 @@ def test_ranks_count_from_the_most_sensitive():
             lambda v: ranks_differ(v.isel(image=[0, 1, 1600, 1601, 2000])),
             "two images of each class",
         ),
-        (lambda v: rank_agreement(v, v), "needs the dimension half"),
         (lambda v: ranks(v, "width"), "width is no dimension"),
     ],
 )

@@ -6,6 +6,7 @@ LTQ_TORTURE=full pytest tests/torture       adds its rows to benchmarks/torture.
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -55,9 +56,13 @@ def tally(request: pytest.FixtureRequest) -> Callable[[str, str], AbstractContex
             row.failed(f"the test itself: {error!r}")
             raise
         finally:
-            told = {**row.told(), "seconds": round(time.perf_counter() - started, 1)}
+            told = {
+                **row.told(),
+                "test": request.node.name,
+                "seconds": round(time.perf_counter() - started, 1),
+            }
             request.node.user_properties.append(("torture", told))  # xdist carries it along
-        assert not row.failures, "\n" + "\n".join(row.failures[:20])
+        assert not row.failures, "\n" + "\n".join(row.failures[:80])
         assert row.tried
 
     return counting
@@ -72,7 +77,7 @@ def peaceful(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """The table; the full version keeps it."""
+    """The table, and the record of it."""
     reports = [report for kind in ("passed", "failed") for report in
                terminalreporter.stats.get(kind, []) if report.when == "call"]  # fmt: skip
     rows = [told for report in reports for key, told in report.user_properties if key == "torture"]
@@ -86,7 +91,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         found = ", ".join(f"{name} {count}" for name, count in row["found"].items())
         numbers = f"{row['tried']:6} {row['failed']:6} {row['seconds']:6.0f}"
         write(f"{row['part']:8} {numbers}  {row['what']}: {found}")
-    if MODE == "full":
+    if MODE == "full" or os.environ.get("LTQ_TORTURE_RECORD") == "1":
         _keep(rows)
 
 
@@ -94,7 +99,7 @@ def _keep(rows: list[dict[str, Any]]) -> None:
     """Rows that were there and are not among the new ones stay: a part may be run alone."""
     origin = {key: provenance()[key] for key in ("created", "commit", "dirty", "machine")}
     before = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else []
-    new = {(row["part"], row["what"]): {**row, **origin} for row in rows}
-    every = {(row["part"], row["what"]): row for row in before} | new
+    new = {row["test"]: {**row, "version": MODE, **origin} for row in rows}
+    every = {row["test"]: row for row in before} | new
     ordered = sorted(every.values(), key=lambda row: PARTS.index(row["part"]))
     write_whole(RECORD, (json.dumps(ordered, indent=1) + "\n").encode())

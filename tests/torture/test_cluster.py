@@ -51,7 +51,7 @@ def test_a_dry_run_of_a_profile(name, tally, tmp_path):
         capture_output=True,
         text=True,
     )  # fmt: skip
-    missing = "" if known.keys() == profile.keys() else " (its plugin is not installed)"
+    missing = "" if known == profile else ", its plugin not installed"
     with tally("cluster", f"profiles/{name}: dry run{missing}") as row:
         said = done.stdout + done.stderr
         row.check(done.returncode == 0, "understood", said[-800:])

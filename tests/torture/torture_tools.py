@@ -33,7 +33,8 @@ LIFE = (RUN, EVALUATE, PUBLISH)  # training, stage 2, evaluations, publishing
 
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(["torture_warm"])
-os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # where the server finds it
+if MODE:
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # where the server finds it
 
 
 def many(quick: int, full: int) -> int:

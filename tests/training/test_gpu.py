@@ -118,43 +118,37 @@ def test_a_bad_plan_is_one_line(home):
 
 
 @pytest.mark.slow
-def test_a_plan_is_stopped_goes_on_and_leaves_records_alone(gpu, plan, one, monkeypatch):
+def test_a_plan_is_stopped_goes_on_names_what_fails_and_leaves_records_alone(
+    gpu, home, monkeypatch
+):
     from ltqlib.data import load_data
     from ltqlib.experiment import evaluate, train
 
-    _, mark = one
-    arguments = ["--plan", plan, "--no-weights", "--processes", 2, "--device", "cpu"]
-    arguments += ["--classifiers", "baseline", "--methods", "w-tensor", "--bits", 32, 4]
-    code, output = command(*arguments, "--minutes", 0.02)
+    plan, good, fails = home / "plan.yml", home / "good.yml", {**TINY, "ema": 0.9, "swa": 0.5}
+    plan.write_text(json.dumps([TINY, fails]))
+    good.write_text(json.dumps([TINY]))
+    how = ["--no-weights", "--processes", 2, "--device", "cpu"]
+    how += ["--classifiers", "baseline", "--methods", "w-tensor", "--bits", 32, 4]
+    code, output = command("--plan", plan, *how, "--minutes", 0.02)
     assert code == 3
-    code, output = command(*arguments, "--minutes", 8, "--pack", plan.with_name("records"))
-    assert code == 0, output
-    assert "2 of 2 networks are done" in output
-    assert not list(mark.parent.glob("*.safetensors"))
-    assert command(*arguments, "--minutes", 0)[0] == 0  # known to be done
-    with tarfile.open(plan.with_name("records.0.tar")) as archive:
-        elsewhere = plan.parent / "elsewhere"
+    code, output = command("--plan", plan, *how, "--minutes", 8, "--pack", home / "records")
+    assert code == 1, output
+    assert "1 of 2 networks are done" in output
+    failed = gpu.config_of(fails)
+    assert f"{failed.digest()} {failed.label()}: FAILED" in output
+    assert "ema and swa" in (home / "runs" / failed.digest() / "gpu.log").read_text()
+    assert command("--plan", good, *how, "--minutes", 0)[0] == 0  # known to be done
+    assert not list(home.glob("runs/*/*.safetensors"))
+    elsewhere = home / "elsewhere"
+    with tarfile.open(home / "records.0.tar") as archive:
         archive.extractall(elsewhere / "runs", filter="data")
     data = load_data("digits", 0.1)
     recipe = {"width": 1 / 32, "epochs": 2}
 
-    def outcomes(home, seeds):
+    def outcomes(home):
         monkeypatch.setenv("LTQ_HOME", str(home))
-        return evaluate(train(data, profile="smoke", seeds=seeds, **recipe), bits=[32, 4])
+        return evaluate(train(data, profile="smoke", seeds=0, **recipe), bits=[32, 4])
 
-    read = outcomes(elsewhere, [0, 1])  # without weights: nothing is computed
-    trained = outcomes(plan.parent / "fresh", [0])
-    assert np.array_equal(read["predicted"].sel(seed=0), trained["predicted"].sel(seed=0))
-
-
-@pytest.mark.slow
-def test_a_network_that_fails_is_named_and_the_others_go_on(home):
-    plan = home / "plan.yml"
-    plan.write_text(json.dumps([{**TINY, "ema": 0.9, "swa": 0.5}, TINY]))
-    arguments = ["--classifiers", "baseline", "--methods", "w-tensor", "--bits", 32]
-    code, output = command("--plan", plan, "--device", "cpu", "--minutes", 8, *arguments)
-    assert code == 1
-    assert "FAILED" in output
-    assert "1 of 2 networks are done" in output
-    logs = [path.read_text() for path in home.glob("runs/*/gpu.log")]
-    assert any("ema and swa" in log for log in logs)
+    read = outcomes(elsewhere)  # without weights: nothing is computed
+    trained = outcomes(home / "fresh")
+    assert np.array_equal(read["predicted"], trained["predicted"])

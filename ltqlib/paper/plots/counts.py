@@ -49,7 +49,7 @@ def _bars(axes: Axes, data: LongTail) -> None:
         axes.bar(places, heights, color=color, width=0.82, label=name)
     if len(order) <= NAMED:
         names = [data.classes[label] for label in order]
-        axes.set_xticks(range(len(order)), names, rotation=40, ha="right")
+        axes.set_xticks(range(len(order)), names, rotation=40, ha="right", parse_math=False)
     else:
         axes.set_xticks([])
         axes.set_xlabel("class, most frequent first")

@@ -107,5 +107,5 @@ def class_accuracy(
     upper.set_ylabel("test accuracy (%)")
     upper.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
     lower.set_ylabel("difference (points)")
-    lower.set_xticks(places, classes, rotation=35, ha="right")
+    lower.set_xticks(places, classes, rotation=35, ha="right", parse_math=False)
     return figure
