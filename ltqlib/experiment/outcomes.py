@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 FLOAT = 32
 CALIBRATION = 512  # training images on which the ranges of activations are measured
-# Margins are kept as whole steps: a 128th of their standard deviation, as a power of two
-STEPS, LAST = 128, 2**15 - 1
+# Margins are kept as whole steps: a 32nd of their standard deviation, as a power of two
+STEPS, LAST = 32, 2**15 - 1
 LOGIT_STEP = 1 / 64
 
 Row = tuple[int, ...]
