@@ -85,7 +85,7 @@ def latency(
                 "low": low,
                 "high": high,
                 "images_per_second": 1000 * size / median,
-                "memory_mb": _memory("VmHWM") - before,
+                "memory_mb": max(0.0, _memory("VmHWM") - before),  # pages may be given back
             }
         )
         del run

@@ -28,7 +28,7 @@ def numbers(**named: Any) -> None:
 def words(name: str, value: Any, digits: int = 1) -> Iterator[tuple[str, str]]:
     """Names and texts of a value, as :func:`numbers` makes them available."""
     if isinstance(value, Estimates):
-        digits += value.attrs.get("unit", "Points") != "Points"  # correlations are below 1
+        digits += value.attrs.get("unit", "").startswith(("Spearman", "Rank"))  # below 1
         for index, row in value.iterrows():
             parts = index if isinstance(index, tuple) else (index,)
             key = "-".join([name, *(_part(part) for part in parts)])

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import ltqlib as ltq
+from ltqlib import paths
 from ltqlib.deploy import agreement, export_onnx, integer_biases, run_onnx
 from ltqlib.errors import InputError
 from ltqlib.quantization import quantize
@@ -78,6 +79,8 @@ def test_files_that_are_none_are_refused_in_one_line(graph, images, tmp_path, ru
 @pytest.mark.slow
 def test_the_network_of_the_book_predicts_the_same_in_both_runtimes(tmp_path):
     """2,000 test images; all 10,000 are in benchmarks/agreement.json."""
+    if not list(paths.data().glob("cifar-10*")):
+        pytest.skip("the images are not here, and a test does not download them")
     data = ltq.load_data("cifar10", imbalance_factor=0.01)
     graph = next(iter(ltq.train(data))).graph()
     test, calibration = data.test.images[::5], data.train.images[::25]

@@ -126,7 +126,7 @@ def test_a_half_is_read_from_the_whole(
     at_home: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = ltq.evaluate(at_home.baseline, bits=WIDTHS)
-    monkeypatch.setattr(outcomes, "_predicted", None)  # nothing is computed
+    monkeypatch.setattr(outcomes, "predict", None)  # nothing is computed
     for half in at_home.data.test.halves():
         found = ltq.evaluate(at_home.baseline, half, bits=WIDTHS)
         xr.testing.assert_equal(found, whole.isel(image=np.flatnonzero(whole["half"] == half.half)))
@@ -232,7 +232,7 @@ def test_a_clone_reads_what_is_published_and_adds_to_it(
     more = ltq.evaluate(baseline, bits=[*WIDTHS, 7])  # from the published weights
     xr.testing.assert_equal(more.sel(bits=WIDTHS), known)
     assert len(list(paths.runs().glob("*/*.nc"))) == 2
-    monkeypatch.setattr(outcomes, "_predicted", None)
+    monkeypatch.setattr(outcomes, "predict", None)
     xr.testing.assert_equal(ltq.evaluate(baseline, bits=[*WIDTHS, 7]), more)
 
 

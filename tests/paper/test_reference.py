@@ -17,6 +17,7 @@ ENTRY = re.compile(r"^\.\. auto(function|class|exception):: ([\w.]+)", re.M)
 # types that public functions return, documented with them
 RETURNED = {
     "ltqlib.experiment.networks.Trained",
+    "ltqlib.deploy.audited.Audit",
     "ltqlib.quantization.Quantized",
     "ltqlib.allocation.Widths",
     "ltqlib.statistics.Estimates",
