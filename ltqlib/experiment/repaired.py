@@ -132,7 +132,8 @@ def _kept(
     found["widths"] = (("configuration", "layer"), np.array(rows, np.uint8))
     found = found.reset_coords(drop=True)
     labels = floating["label"].values.astype(np.uint8)
-    return found.assign_coords(label=("image", labels), repair=list(repairs))
+    layer = list(question.trained.layers)
+    return found.assign_coords(label=("image", labels), repair=list(repairs), layer=layer)
 
 
 @functools.lru_cache(maxsize=1)
