@@ -10,7 +10,8 @@ class Progress:
     """Count ``total`` units of work; prints at most one line every ``interval`` seconds.
 
     On a terminal it is a tqdm bar. Elsewhere a line holds the share done, the time left in
-    minutes, and ``note``. Everything goes to standard error, so ``--json`` stays clean.
+    minutes, and ``note``; work that ends within ``interval`` prints nothing. Everything goes to
+    standard error, so ``--json`` stays clean.
     """
 
     def __init__(self, total: int, what: str, interval: float = 20.0) -> None:
@@ -49,6 +50,6 @@ class Progress:
     ) -> None:
         if self.bar is not None:
             self.bar.close()
-        elif kind is None:
+        elif kind is None and self.printed > self.started:  # short work says nothing
             seconds = time.monotonic() - self.started
             print(f"{self.what}: done in {seconds:.1f} s", file=sys.stderr, flush=True)
