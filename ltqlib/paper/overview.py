@@ -56,7 +56,7 @@ SHOWN: dict[str, dict[int, Callable[[Post], float | None]]] = {
 def claims_table(results: Sequence[Result]) -> pd.DataFrame:
     """A row for each shown test of a claim: what was measured, here and in the post.
 
-    The index has the sentence of the claim and the verdict on all its tests.
+    The index has the sentence of the claim, the verdict on all its tests, and what was measured.
     """
     post, rows = reported(), []
     for result in results:
@@ -72,7 +72,7 @@ def claims_table(results: Sequence[Result]) -> pd.DataFrame:
                     "the post": "" if value is None else cell(value, float("nan"), float("nan")),
                 }
             )
-    return pd.DataFrame(rows).set_index(["claim of the post", "verdict"])
+    return pd.DataFrame(rows).set_index(["claim of the post", "verdict", "measured"])
 
 
 def ledger(results: Sequence[Result]) -> pd.DataFrame:

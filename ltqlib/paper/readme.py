@@ -44,11 +44,11 @@ def block() -> str:
     table = claims_table(evaluate_claims("laptop", "cifar10"))
     rows = ["| claim of the post | verdict | measured | points here | in the post |"]
     rows += ["|---|---|---|---|---|"]
-    last = None
-    for told, row in zip(table.index, table.itertuples(index=False), strict=True):
-        claim = ("", "") if told == last else told
-        rows.append(f"| {' | '.join((*claim, *row))} |")
-        last = told
+    last = ""
+    for (claim, verdict, measured), row in zip(table.index, table.to_numpy(), strict=True):
+        told = ("", "") if claim == last else (claim, verdict)
+        rows.append(f"| {' | '.join((*told, measured, *row))} |")
+        last = claim
     return f"![{said(losses())}]({FIGURE})\n\n" + "\n".join(rows) + "\n"
 
 

@@ -81,7 +81,7 @@ class Estimates(pd.DataFrame):
 
     def note(self) -> str:
         """One line under the table: what the intervals are over."""
-        seeds = sorted(set(self["seeds"])) if "seeds" in self else []
+        seeds = sorted({*self["seeds"]} - {0}) if "seeds" in self else []  # 0: an empty cell
         over = " to ".join(str(n) for n in sorted({*seeds[:1], *seeds[-1:]}))
         over += " seed" if seeds == [1] else " seeds"
         given = self.attrs.get("over", "")
