@@ -1,16 +1,16 @@
 """The public entry: from the losses of single layers to a bit-width for each layer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from ltqlib.allocation.costs import Bits, Limit
-from ltqlib.allocation.inputs import Alone, Minimize, check, each_table, limits_of, table_of
+from ltqlib.allocation.costs import Limit
+from ltqlib.allocation.inputs import Alone, Minimize, check, limits_of, table_of
 from ltqlib.allocation.losses import predicted_losses
 from ltqlib.allocation.objective import Objective
-from ltqlib.allocation.ranking import greedy, rank, split
+from ltqlib.allocation.ranking import rank, split
 from ltqlib.allocation.solver import solve
 from ltqlib.allocation.widths import Widths
 
@@ -22,24 +22,20 @@ def allocate(
     *,
     mean_bits: float | None = None,
     max_size: float | None = None,
-    max_bops: float | None = None,
     how: str = "ranking",
-    costs: Any = None,
-    act_bits: Bits = 8,
     limits: Sequence[Limit] = (),
-    tied: Sequence[Sequence[str]] = (),
-    max_class_loss: float | xr.DataArray | None = None,
 ) -> Widths:
     """A bit-width for each layer, from what each layer alone costs the classes.
 
     ``ranking`` is the post's allocation: layers are ranked by the loss with only that layer at the
     smaller of two widths, and the most sensitive get the larger one as long as the limits hold.
-    ``greedy`` lowers one layer after the other (AIMET), ``exact`` solves an integer program.
+    ``exact`` solves an integer program.
 
     Args:
         alone: what :func:`ltqlib.sensitivity` returns, 32 bits among its widths, or losses
             (..., class, layer, bits), see :func:`ltqlib.allocation.class_losses`. Other dimensions,
-            such as ``seed``, are allocated one by one.
+            such as ``seed``, are allocated one by one. The coordinate ``parameters`` on layer is
+            what mean_bits and max_size count.
         minimize: ``norm`` (all classes), a group such as ``tail``, ``worst``, ``cvar:0.3`` (the
             worst 30 % of the classes), a sum such as ``0.7*norm + 0.3*tail``, or an
             :class:`~ltqlib.allocation.Objective`. ``curve`` is the tail's loss at equal head
@@ -48,13 +44,8 @@ def allocate(
         choices: the widths to choose from; ``ranking`` takes two.
         mean_bits: limit on the bits a weight, averaged over all weights.
         max_size: limit on the bytes of the weights.
-        max_bops: limit on the bit operations of one image, with inputs of ``act_bits`` bits.
-        how: ``ranking``, ``greedy`` (one limit) or ``exact``.
-        costs: ``{layer: {"parameters": ..., "macs": ...}}`` (or values with these attributes, as in
-            ``Graph.layers``), where ``alone`` has no such coordinates on layer.
+        how: ``ranking`` or ``exact``.
         limits: more limits, for instance on measured latency.
-        tied: groups of layers that must share a width (not for ``ranking``).
-        max_class_loss: no class may lose more, in the unit of the losses (``exact``).
 
     Returns:
         weight bits (..., layer) with ``mean_bits`` and ``predicted``, see
@@ -67,13 +58,12 @@ def allocate(
     Examples:
         >>> widths = allocate(alone, minimize="tail", choices=(6, 4), mean_bits=5)
     """
-    losses, objective = table_of(alone, minimize, choices, costs)
-    every = [*limits_of(losses, mean_bits, max_size, max_bops, act_bits), *limits]
-    check(how, every, tied, max_class_loss is not None, losses)
+    losses, objective = table_of(alone, minimize, choices)
+    every = [*limits_of(losses, mean_bits, max_size), *limits]
+    check(how, every, losses)
     found = np.empty((*losses.shape[:-3], losses.sizes["layer"]), dtype=np.int64)
-    for place, at, table in each_table(losses):
-        most = _at(max_class_loss, at)
-        found[place] = list(_one(how, table, every, objective, tied, most).values())
+    for place in np.ndindex(losses.shape[:-3]):
+        found[place] = list(_one(how, losses[place], every, objective).values())
     return _widths(found, losses, objective)
 
 
@@ -84,7 +74,6 @@ def random_widths(
     *,
     draws: int = 20,
     seed: int = 0,
-    costs: Any = None,
     **options: Any,
 ) -> Widths:
     """The null of :func:`allocate`: the same allocation from losses whose layers are shuffled.
@@ -93,7 +82,7 @@ def random_widths(
     the sensitivity knows. With ``how="ranking"`` it is a ranking in random order.
 
     Args:
-        alone, minimize, choices, costs, options: as for :func:`allocate`.
+        alone, minimize, choices, options: as for :func:`allocate`.
         draws: how many; every draw and every table of ``alone`` is shuffled on its own.
         seed: of the draws.
 
@@ -103,34 +92,20 @@ def random_widths(
     Raises:
         InputError: as :func:`allocate`.
     """
-    losses, objective = table_of(alone, minimize, choices, costs)
+    losses, objective = table_of(alone, minimize, choices)
     generator = np.random.default_rng(seed)
     shuffled = losses.expand_dims(draw=draws).copy(deep=True)
-    for place, _, table in each_table(shuffled):
-        shuffled.values[place] = table.values[:, generator.permutation(losses.sizes["layer"])]
+    for place in np.ndindex(shuffled.shape[:-3]):
+        order = generator.permutation(losses.sizes["layer"])
+        shuffled.values[place] = shuffled.values[place][:, order]
     return Widths(allocate(shuffled, objective, choices, **options).drop_vars("predicted"))
 
 
-def _at(value: Any, at: Mapping[str, Any]) -> Any:
-    """A value, or the part of an array that belongs to one table; single numbers as floats."""
-    if not isinstance(value, xr.DataArray):
-        return value
-    found = value.sel({name: label for name, label in at.items() if name in value.dims})
-    return found if found.ndim else float(found)
-
-
 def _one(
-    how: str,
-    table: xr.DataArray,
-    limits: Sequence[Limit],
-    objective: Objective,
-    tied: Sequence[Sequence[str]],
-    max_class_loss: float | None,
+    how: str, table: xr.DataArray, limits: Sequence[Limit], objective: Objective
 ) -> dict[str, int]:
     if how == "exact":
-        return solve(table, limits, objective, tied=tied, max_class_loss=max_class_loss).widths
-    if how == "greedy":
-        return greedy(table, limits[0], objective, tied)
+        return solve(table, limits, objective).widths
     high, low = table.bits.values.tolist()
     return split(rank(table, objective, low), limits, high, low)
 

@@ -105,16 +105,6 @@ class Limit:
         """Bytes of the quantized weights; see :func:`model_size`."""
         return cls("model size in bytes", by_layer(parameters) * _row(bits) / 8, limit)
 
-    @classmethod
-    def bops(cls, macs: ByLayer, bits: Sequence[int], limit: float, act_bits: Bits = 8) -> "Limit":
-        """Bit operations of one image; see :func:`bops`.
-
-        Raises:
-            InputError: the activation bits and the MACs do not name the same layers.
-        """
-        counts = by_layer(macs)
-        return cls("BOPs", _of(act_bits, counts) * counts * _row(bits), limit)
-
     def table(self, losses: xr.DataArray) -> npt.NDArray[np.float64]:
         """The costs (layers, widths) in the order of some losses (..., layer, bits).
 

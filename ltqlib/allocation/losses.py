@@ -5,7 +5,7 @@ The model is additive: the loss of class c under the widths b is the sum over la
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,6 @@ from ltqlib.errors import InputError
 
 FLOAT = 32  # the width of a layer that is not quantized
 TABLE = ("class", "layer", "bits")
-
-Table = npt.NDArray[np.float64]
 
 
 class InfeasibleError(InputError):
@@ -163,33 +161,3 @@ def _check_known(given: npt.ArrayLike, known: npt.ArrayLike, words: str) -> None
             f"a configuration has {words.format(unknown[0])}, the losses have "
             f"{', '.join(map(str, np.asarray(known).tolist()))}: measure it first"
         )
-
-
-def units(layers: Sequence[str], tied: Sequence[Sequence[str]]) -> list[list[int]]:
-    """Places of the layers that share a width; a layer that is not tied is alone.
-
-    Raises:
-        InputError: a tied layer is unknown, or tied twice.
-    """
-    named = [name for members in tied for name in members]
-    for name in named:
-        if name not in layers:
-            raise InputError(f"the tied layer {name} is not one of {', '.join(layers)}")
-        if named.count(name) > 1:
-            raise InputError(f"layer {name} is tied twice: join its groups into one")
-    alone = [[index] for index, name in enumerate(layers) if name not in named]
-    return alone + [[list(layers).index(name) for name in members] for members in tied if members]
-
-
-def merge(table: Table, groups: Sequence[Sequence[int]]) -> Table:
-    """``table`` (..., layers, widths) summed over tied layers: (..., groups, widths)."""
-    return np.stack([table[..., members, :].sum(-2) for members in groups], axis=-2)
-
-
-def named(
-    losses: xr.DataArray, choice: npt.NDArray[np.intp], groups: Sequence[Sequence[int]]
-) -> dict[str, int]:
-    """``{layer: bits}``, layers in order, from the place of a width for each group of layers."""
-    index = {i: w for members, w in zip(groups, choice, strict=True) for i in members}
-    bits = losses.bits.values.tolist()
-    return {name: bits[index[i]] for i, name in enumerate(losses.layer.values.tolist())}

@@ -1,7 +1,7 @@
 """The mixed-integer linear program behind an allocation, solved to proven optimality by HiGHS.
 
-One binary variable ``x[g, w]`` a group of tied layers and width, one width a group. A term of the
-objective that is not a mean adds the linear form of Rockafellar and Uryasev (2000),
+One binary variable ``x[l, w]`` a layer and width, one width a layer. A term of the objective that
+is not a mean adds the linear form of Rockafellar and Uryasev (2000),
 
     CVaR_f(losses) = min_t  t + 1 / (f n) * sum_c max(losses_c - t, 0),
 
@@ -20,18 +20,18 @@ import numpy as np
 import numpy.typing as npt
 from scipy import linalg, optimize
 
-from ltqlib.allocation.losses import Table
 from ltqlib.allocation.objective import Objective
 
 TOLERANCE = 1e-9  # limits are met to this share of the largest cost: sums are not exact
 SHARPEN = 1e3  # HiGHS stops at a gap of 1e-6: times this, of 1e-9 of the largest loss
 
-Choice = npt.NDArray[np.intp]  # place of a width for each group of tied layers
+Table = npt.NDArray[np.float64]
+Choice = npt.NDArray[np.intp]  # place of a width for each layer
 
 
 @dataclass(frozen=True, eq=False)
 class Constraint:
-    """Each of the ``rows`` (n, groups, widths), summed over groups, stays within ``limit``."""
+    """Each of the ``rows`` (n, layers, widths), summed over layers, stays within ``limit``."""
 
     name: str
     rows: Table
@@ -58,32 +58,32 @@ def minimize(
     """The widths of least ``objective`` that keep every constraint.
 
     Args:
-        rows: losses of the classes, (classes, groups, widths).
+        rows: losses of the classes, (classes, layers, widths).
 
     Returns:
-        (place of a width for each group (groups,), proven lower bound of the objective), or None
+        (place of a width for each layer (layers,), proven lower bound of the objective), or None
         if no widths keep the constraints.
 
     Raises:
         RuntimeError: HiGHS gives up.
     """
-    groups, widths = rows.shape[1:]
+    layers, widths = rows.shape[1:]
     scale = float(np.abs(rows).max()) or 1.0
     program = _program(rows / scale, objective)
-    one_width = optimize.LinearConstraint(np.kron(np.eye(groups), np.ones(widths)), 1, 1)
+    one_width = optimize.LinearConstraint(np.kron(np.eye(layers), np.ones(widths)), 1, 1)
     fixed = [one_width, *(constraint.linear() for constraint in constraints)]
     for _ in range(1_000):
-        result = _solve(program, fixed, groups * widths)
+        result = _solve(program, fixed, layers * widths)
         if result.status == 2:
             return None
         if result.status != 0:
             raise RuntimeError(f"HiGHS found no proven optimum: {result.message}")
-        found = result.x[: groups * widths].reshape(groups, widths).argmax(1)
+        found = result.x[: layers * widths].reshape(layers, widths).argmax(1)
         if all(constraint.holds(found) for constraint in constraints):
             return found, float(result.mip_dual_bound) * scale / SHARPEN
         # within the tolerance of HiGHS (1e-6), not within ours: take the next best
         again = np.eye(widths)[found].reshape(1, -1)
-        fixed.append(optimize.LinearConstraint(again, -np.inf, groups - 1))
+        fixed.append(optimize.LinearConstraint(again, -np.inf, layers - 1))
     raise RuntimeError("HiGHS passed 1,000 allocations that do not keep the limits")
 
 

@@ -46,8 +46,6 @@ def test_tables_agree_with_the_cost_of_every_allocation(widths):
     assert bits.cost(widths) == pytest.approx(average_weight_bits(widths, PARAMETERS))
     size = Limit.model_size(PARAMETERS, WIDTHS, 100)
     assert size.cost(widths) == pytest.approx(model_size(widths, PARAMETERS))
-    operations = Limit.bops(MACS, WIDTHS, 1e6, ACT_BITS)
-    assert operations.cost(widths) == pytest.approx(bops(widths, MACS, ACT_BITS))
 
 
 def test_latency_adds_up_what_was_measured():
@@ -76,7 +74,7 @@ def test_a_bad_table_is_refused(costs, most, says):
 
 def test_activation_bits_must_cover_the_layers():
     with pytest.raises(InputError, match="different layers: fc is missing"):
-        Limit.bops({"conv": 9_000, "fc": 10}, WIDTHS, 1e6, {"conv": 8})
+        bops(8, {"conv": 9_000, "fc": 10}, {"conv": 8})
 
 
 def test_widths_print_as_a_table_with_what_they_cost():

@@ -1,26 +1,22 @@
-"""The post's ranking within limits; the greedy descent beside the exact optimum."""
+"""The post's ranking within limits."""
 
 import numpy as np
 import pytest
-from allocation_tables import limit, predicted, table
+from allocation_tables import table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltqlib.allocation import (
-    InfeasibleError,
     Limit,
     Objective,
     average_weight_bits,
-    greedy,
     rank,
-    solve,
     split,
 )
 from ltqlib.errors import InputError
 
 LAYERS = [f"L{number}" for number in range(1, 7)]
 PARAMETERS = {"L1": 27, "L2": 144, "L3": 300, "L4": 5, "L5": 64, "L6": 10}
-OBJECTIVES = [Objective.mean(), Objective.worst(), Objective.cvar(0.5) + 0.1 * Objective.mean()]
 
 SIZES = st.lists(st.integers(1, 1_000), min_size=1, max_size=16).map(
     lambda sizes: {f"L{number}": size for number, size in enumerate(sizes, start=1)}
@@ -115,38 +111,3 @@ def test_a_bad_ranking_or_limit_is_refused(ranking, most, says):
         by_average(ranking, PARAMETERS, most)
     with pytest.raises(InputError, match="without a limit"):
         split(LAYERS, [], 6, 4)
-
-
-@settings(max_examples=50)
-@given(st.integers(1, 3), st.integers(0, 10_000), st.sampled_from(OBJECTIVES), st.floats(0, 1))
-def test_greedy_keeps_the_limit_and_is_never_better_than_the_optimum(layers, seed, wanted, share):
-    numbers = np.random.default_rng(seed)
-    names, bits = LAYERS[:layers], (8, 6, 4, 2)
-    losses = table(numbers.integers(-4, 40, (3, layers, 4)) / 4, names, bits)
-    costs = numbers.integers(1, 12, (layers, 1)) * np.array(bits, dtype=float)
-    least, most = costs.min(1).sum(), costs.max(1).sum()
-    size = limit("size", names, bits, costs, least + share * (most - least))
-    widths = greedy(losses, size, wanted)
-    assert size.cost(widths) <= size.limit + 1e-6
-    best = solve(losses, [size], wanted).objective
-    assert wanted.value(predicted(losses, widths)) >= best - 1e-4
-
-
-def test_greedy_takes_the_smallest_rise_per_cost_saved_at_every_step():
-    # rise per unit saved from 8 bits: L1 1/4 then 3/6; L2 4/8 then 6/12 -> L1 to 4, then
-    # from there L1 to 2 costs 2/2, L2 to 4 costs 4/8 and L2 to 2 costs 5/12
-    names, bits = ("L1", "L2"), (8, 4, 2)
-    losses = table(np.array([[[0.0, 1.0, 3.0], [0.0, 4.0, 5.0]]]), names, bits)
-    costs = np.array([[8.0, 4.0, 2.0], [16.0, 8.0, 4.0]])
-
-    def descent(most, **tied):
-        size = limit("size", names, bits, costs, most)
-        return tuple(greedy(losses, size, Objective.mean(), **tied).values())
-
-    assert descent(24) == (8, 8)
-    assert descent(20) == (4, 8)
-    assert descent(19) == (4, 2)
-    assert descent(6) == (2, 2)
-    assert descent(23, tied=[names]) == (4, 4)
-    with pytest.raises(InfeasibleError, match="size <= 5: raise size to at least 6"):
-        descent(5)

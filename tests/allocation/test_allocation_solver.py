@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize
 
-from ltqlib.allocation import InfeasibleError, Limit, Objective, smallest_cost, solve
-from ltqlib.allocation.solver import CLASS_LOSS
+from ltqlib.allocation import InfeasibleError, Limit, Objective, solve
 from ltqlib.errors import InputError
 
 CLOSE = 1e-6  # of the largest loss: what the solver promises
@@ -27,26 +26,16 @@ class Case:
 
     losses: xr.DataArray
     limits: list[Limit]
-    tied: list[list[str]]
-    max_class_loss: float | None
-
-    def arguments(self):
-        return {"tied": self.tied, "max_class_loss": self.max_class_loss}
 
     def every_allocation(self):
-        """All widths that respect the tied layers."""
+        """All widths."""
         layers, bits = self.losses.layer.values.tolist(), self.losses.bits.values.tolist()
         for chosen in itertools.product(bits, repeat=len(layers)):
-            widths = dict(zip(layers, chosen, strict=True))
-            if all(len({widths[name] for name in group}) == 1 for group in self.tied):
-                yield widths
+            yield dict(zip(layers, chosen, strict=True))
 
     def allowed(self):
         """{name: (value of an allocation, limit)}."""
-        found = {one.name: (partial(spent, one), one.limit) for one in self.limits}
-        if self.max_class_loss is not None:
-            found[CLASS_LOSS] = (lambda w: predicted(self.losses, w).max(), self.max_class_loss)
-        return found
+        return {one.name: (partial(spent, one), one.limit) for one in self.limits}
 
     def feasible(self, without=None):
         """The allocations that keep every limit, or all limits but one."""
@@ -72,8 +61,7 @@ def cases(draw, max_limits=2):
         costs = numbers.integers(1, 50, (layers, widths)).astype(float)
         least, most = int(costs.min(1).sum()), int(costs.max(1).sum())
         limits.append(limit(name, names, bits, costs, draw(st.integers(least - 5, most + 5))))
-    tied = [list(names[:2])] if layers > 1 and draw(st.booleans()) else []
-    return Case(table(losses, names, bits), limits, tied, draw(st.none() | st.integers(-5, 40)))
+    return Case(table(losses, names, bits), limits)
 
 
 @st.composite
@@ -97,9 +85,9 @@ def agrees_with_brute_force(case, objective):
     fitting = case.feasible()
     if not fitting:
         with pytest.raises(InfeasibleError):
-            solve(case.losses, case.limits, objective, **case.arguments())
+            solve(case.losses, case.limits, objective)
         return
-    found = solve(case.losses, case.limits, objective, **case.arguments())
+    found = solve(case.losses, case.limits, objective)
     best = min(objective.value(predicted(case.losses, widths)) for widths in fitting)
     scale = max(1.0, float(np.abs(case.losses).max()))
     assert found.objective == pytest.approx(best, abs=CLOSE * scale)
@@ -122,7 +110,7 @@ def test_each_objective_equals_brute_force(objective, case):
 
 @settings(max_examples=50)
 @given(st.data())
-def test_mixes_under_limits_ties_and_a_class_limit_equal_brute_force(data):
+def test_mixes_under_limits_equal_brute_force(data):
     case = data.draw(cases())
     agrees_with_brute_force(case, data.draw(objectives(case.losses.sizes["class"])))
 
@@ -133,7 +121,7 @@ def test_an_infeasible_limit_is_named_with_the_nearest_value_that_can_be_met(cas
     if case.feasible():
         return
     with pytest.raises(InfeasibleError) as caught:
-        solve(case.losses, case.limits, Objective.mean(), **case.arguments())
+        solve(case.losses, case.limits, Objective.mean())
     limits, nearest = case.allowed(), caught.value.nearest
     alone = {name: case.feasible(without=name) for name in limits}
     if any(alone.values()):  # one limit is to blame: the least value among what the others allow
@@ -146,7 +134,7 @@ def test_an_infeasible_limit_is_named_with_the_nearest_value_that_can_be_met(cas
     for name in [list(nearest)] if caught.value.together else [[name] for name in nearest]:
         raised = raise_limits(case, {n: nearest[n] for n in name})
         assert raised.feasible()
-        solve(raised.losses, raised.limits, Objective.mean(), **raised.arguments())
+        solve(raised.losses, raised.limits, Objective.mean())
         lower = raise_limits(case, {n: nearest[n] - 1e-3 for n in name})
         assert not lower.feasible()
 
@@ -154,24 +142,7 @@ def test_an_infeasible_limit_is_named_with_the_nearest_value_that_can_be_met(cas
 def raise_limits(case, values):
     """The case with other limits."""
     limits = [replace(one, limit=values.get(one.name, one.limit)) for one in case.limits]
-    most = values.get(CLASS_LOSS, case.max_class_loss)
-    return replace(case, limits=limits, max_class_loss=most)
-
-
-@settings(max_examples=25)
-@given(cases(max_limits=1))
-def test_the_smallest_cost_is_the_least_that_the_class_limit_allows(case):
-    layers, bits = case.losses.layer.values, case.losses.bits.values
-    costs = np.arange(1.0, 1 + len(layers) * len(bits)).reshape(len(layers), len(bits))
-    size = limit("bytes", layers, bits, costs, 0.0)
-    arguments = {"others": case.limits, **case.arguments()}
-    fitting = case.feasible()
-    if fitting:
-        found = smallest_cost(case.losses, size, **arguments)
-        assert found == min(spent(size, widths) for widths in fitting)
-    else:
-        with pytest.raises(InfeasibleError):
-            smallest_cost(case.losses, size, **arguments)
+    return replace(case, limits=limits)
 
 
 def test_limits_are_kept_more_sharply_than_highs_keeps_them():
@@ -233,10 +204,9 @@ def test_what_an_infeasible_limit_says():
     assert str(caught.value) == (
         "no widths keep average weight bits <= 1.5: raise average weight bits to at least 2"
     )
-    size = Limit.model_size(parameters, bits, 1e6)
-    says = r"raise average weight bits .* and loss of any class"
-    with pytest.raises(InfeasibleError, match=says):
-        solve(losses, [average, size], Objective.mean(), max_class_loss=-5)
+    size = Limit.model_size(parameters, bits, 10)
+    with pytest.raises(InfeasibleError, match=r"raise average weight bits .* and model size"):
+        solve(losses, [average, size], Objective.mean())
 
 
 @pytest.mark.parametrize("value", [0.0, 123456.78, 1.23456789, -0.0123456789, 7e-9, -3.0, 1e20])
@@ -250,24 +220,23 @@ LOSSES = table(np.array([[[0.1, 1.0]] * 2, [[0.2, 2.0]] * 2]), LAYERS, WIDTHS)
 
 
 @pytest.mark.parametrize(
-    ("limits", "options", "says"),
+    ("limits", "name", "says"),
     [
-        ([("L1", "L3")], {}, "costs of size 0 and the losses name different layers: L2 is missing"),
-        ([LAYERS, LAYERS], {"names": "size"}, "two limits share a name: size, size"),
-        ([LAYERS], {"tied": [["L1", "L3"]]}, "tied layer L3 is not one of L1, L2"),
-        ([LAYERS], {"tied": [["L1", "L2"], ["L2"]]}, "layer L2 is tied twice"),
-        ([LAYERS], {"max_class_loss": float("nan")}, "max_class_loss is not a number"),
+        (
+            [("L1", "L3")],
+            None,
+            "costs of size 0 and the losses name different layers: L2 is",
+        ),
+        ([LAYERS, LAYERS], "size", "two limits share a name: size, size"),
     ],
 )
-def test_arguments_that_do_not_fit_the_losses_are_refused(limits, options, says):
-    options = dict(options)
-    name = options.pop("names", None)
+def test_arguments_that_do_not_fit_the_losses_are_refused(limits, name, says):
     every = [
         limit(name or f"size {n}", layers, WIDTHS, np.ones((2, 2)), 9.0)
         for n, layers in enumerate(limits)
     ]
     with pytest.raises(InputError, match=says):
-        solve(LOSSES, every, Objective.mean(), **options)
+        solve(LOSSES, every, Objective.mean())
 
 
 def test_limits_are_read_by_name_and_not_by_place():
