@@ -43,9 +43,7 @@ def summary(samples: xr.DataArray, over: str) -> Estimates:
     variances = Variances(np.nan_to_num(sd) ** 2 / seeds, drawn, np.zeros_like(drawn))
     half, mean = Rule(variances, seeds).half_width(NORMAL), values[0].mean(axis=-1)
     unknown = np.full_like(mean, np.nan)
-    found = Interval(
-        mean, mean - half, mean + half, unknown, np.full(mean.shape, seeds), unknown, sd
-    )
+    found = Interval(mean, mean - half, mean + half, unknown, np.full(mean.shape, seeds), sd)
     names = {dim: samples[dim].values for dim in rows}
     table = table_of(found, names, samples["group"].values.tolist(), "group")
     table.attrs = {"level": 0.95, "unit": UNIT, "over": f"{seeds} seeds and {over}"}

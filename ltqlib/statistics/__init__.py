@@ -1,14 +1,13 @@
 """From outcomes of each image to numbers with intervals: NumPy, SciPy, pandas, xarray; no torch."""
 
 from ltqlib.statistics.curve import head_tail_curve
-from ltqlib.statistics.estimate import Estimates, estimate, side_by_side
-from ltqlib.statistics.identity import decompose, fit_identity
+from ltqlib.statistics.estimate import Estimates, estimate
+from ltqlib.statistics.identity import rarity_and_class
 from ltqlib.statistics.intervals import class_weights, crossed_interval
 from ltqlib.statistics.logits import logit_adjustment, outcomes_of
 from ltqlib.statistics.operating import at_best, at_equal_head, equal_head, tail_at_equal_head
 from ltqlib.statistics.paired import class_means, holm, mcnemar, over_seeds, spearman
-from ltqlib.statistics.ranks import ranks, ranks_differ
-from ltqlib.statistics.rarity import rarity_and_class
+from ltqlib.statistics.ranks import ranks_differ
 from ltqlib.statistics.repair import (
     fit_last_layer,
     match_group_share,
@@ -28,11 +27,9 @@ __all__ = [
     "class_weights",
     "crossed_interval",
     "curve_summary",
-    "decompose",
     "equal_head",
     "estimate",
     "estimate_each",
-    "fit_identity",
     "fit_last_layer",
     "head_tail_curve",
     "holm",
@@ -44,11 +41,9 @@ __all__ = [
     "mcnemar",
     "outcomes_of",
     "over_seeds",
-    "ranks",
     "ranks_differ",
     "rarity_and_class",
     "recovered",
-    "side_by_side",
     "spearman",
     "tail_at_equal_head",
 ]

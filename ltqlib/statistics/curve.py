@@ -12,8 +12,10 @@ A point of the curve that is chosen is chosen on one half of the images and judg
 :mod:`ltqlib.statistics.operating`.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -177,6 +179,39 @@ def images_of(outcomes: xr.Dataset, head: str = "head", tail: str = "tail") -> I
     return Images.of(outcomes["label"].to_numpy(), np.array(members[head]), np.array(members[tail]))
 
 
+def of_each_model(
+    function: Callable[..., tuple[npt.NDArray, ...]],
+    outcomes: xr.Dataset,
+    images: Images,
+    returned: Sequence[Mapping[str, int]],
+    *more: xr.DataArray,
+) -> tuple[xr.DataArray, ...]:
+    """What ``function(curve, *more)`` returns for the curve of every model; NaN where it has none.
+
+    Args:
+        returned: dimensions and their sizes of each array that the function returns.
+        more: of each model, with the dimension ``judged``; where it is NaN, so is the result.
+    """
+
+    def one(*arrays: npt.NDArray) -> Any:
+        model, rest = arrays[: len(NEEDED)], arrays[len(NEEDED) :]
+        if np.isnan(model[2]).all() or any(np.isnan(each).any() for each in rest):
+            found = tuple(np.full(tuple(sizes.values()), np.nan) for sizes in returned)
+        else:
+            found = function(Curve.of(images, *model), *rest)
+        return found if len(found) > 1 else found[0]
+
+    found = xr.apply_ufunc(
+        one,
+        *(outcomes[name] for name in NEEDED),
+        *more,
+        input_core_dims=[["image"]] * len(NEEDED) + [["judged"]] * len(more),
+        output_core_dims=[list(sizes) for sizes in returned],
+        vectorize=True,
+    )
+    return found if isinstance(found, tuple) else (found,)
+
+
 def head_tail_curve(
     outcomes: xr.Dataset,
     offsets: npt.ArrayLike | None = None,
@@ -208,18 +243,9 @@ def head_tail_curve(
     places = np.asarray(offsets, float)
     weights = (images.head, images.tail, images.norm)
 
-    def along(*model: npt.NDArray) -> tuple[Floats, ...]:
-        if np.isnan(model[2]).all():
-            return tuple(np.full(places.shape, np.nan) for _ in weights)
-        curve = Curve.of(images, *model)
+    def along(curve: Curve) -> tuple[Floats, ...]:
         return tuple(100 * curve.accuracy(places, each) for each in weights)
 
-    found = xr.apply_ufunc(
-        along,
-        *(outcomes[name] for name in NEEDED),
-        input_core_dims=[["image"]] * 3,
-        output_core_dims=[["offset"]] * 3,
-        vectorize=True,
-    )
+    found = of_each_model(along, outcomes, images, [{"offset": len(places)}] * 3)
     curves = xr.Dataset(dict(zip(("head", "tail", "norm"), found, strict=True)))
     return curves.assign_coords(offset=places)

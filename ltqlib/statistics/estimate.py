@@ -151,28 +151,6 @@ def estimate(values: xr.DataArray, by: By = "group", level: float = 0.95) -> Est
     return table
 
 
-def side_by_side(parts: Mapping[str, Estimates]) -> Estimates:
-    """Estimates of one group each, for the same models, as the groups of one table.
-
-    Args:
-        parts: by the name that the group gets, all with the same rows before the group.
-    """
-    first = next(iter(parts.values()))
-    rows, count = len(first), len(parts)
-    order = np.arange(rows * count).reshape(count, rows).T.ravel()
-    table = Estimates(pd.concat([pd.DataFrame(part) for part in parts.values()]).iloc[order])
-    names = pd.Index(list(parts), name="group")
-    index: pd.Index = names
-    if isinstance(first.index, pd.MultiIndex):
-        levels: list[Any] = [*first.index.levels[:-1], names]
-        codes: list[Any] = [np.repeat(code, count) for code in first.index.codes[:-1]]
-        codes.append(np.tile(np.arange(count), rows))
-        index = pd.MultiIndex(levels, codes, names=[*first.index.names[:-1], "group"])
-    table.index = index
-    table.attrs = dict(first.attrs)
-    return table
-
-
 def _check(values: xr.DataArray) -> None:
     if not isinstance(values, xr.DataArray):
         raise InputError(

@@ -4,7 +4,7 @@ In one class order the rare classes are always the same classes, and what is due
 be told from what is due to being a cat. With several orders every class is rare in some runs and
 frequent in others::
 
-    value(run, class) = slope * log10(count) + class effect (+ run effect) + error
+    value(run, class) = slope * log10(count) + class effect + error
 
 The two seeds of an order share more than the model knows: how hard a class is at a count depends
 on which other classes are frequent, and that is the same for both. Standard errors are therefore
@@ -16,10 +16,10 @@ to 97 % in simulation (tests/statistics/test_class_identity.py); clusters of run
 Values are in points, counts are training images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,9 +28,11 @@ import xarray as xr
 from scipy import stats
 
 from ltqlib.errors import InputError
+from ltqlib.statistics.estimate import STATISTICS, Estimates
 
 Floats = npt.NDArray[np.float64]
-COLUMNS = ("run", "order", "seed", "class", "count", "value")
+PARTS = ("per tenfold images", "rarity", "class", "head less tail")
+LEVEL = 0.95
 
 
 class Effect(NamedTuple):
@@ -43,41 +45,25 @@ class Effect(NamedTuple):
     df: float
 
 
-class Decomposition(NamedTuple):
-    """Head minus tail of one class order, in points.
-
-    Attributes:
-        rarity: slope x difference of the mean log10 counts.
-        identity: difference of the mean class effects.
-        total: their sum, the difference that the fit expects.
-        share: rarity / total. Outside 0 .. 1 where the two parts have opposite signs.
-        observed: the difference of that order's runs; what total misses is left unexplained.
-    """
-
-    rarity: Effect
-    identity: Effect
-    total: Effect
-    share: float
-    observed: float
-
-
 @dataclass(frozen=True)
 class IdentityFit:
-    """Least squares with class effects; made by :func:`fit_identity`."""
+    """Least squares with class effects; made by :func:`fit_identity`.
+
+    ``frame`` has a row for each run and class: run, order, class, count, value.
+    """
 
     frame: pd.DataFrame
-    classes: list
-    cluster: str
-    run_effects: bool
-    level: float
+
+    @cached_property
+    def classes(self) -> list:
+        """In sorted order."""
+        return sorted(self.frame["class"].unique())
 
     @cached_property
     def _design(self) -> Floats:
-        """Columns: log10(count), a dummy a class, and a dummy a run if asked for."""
-        parts = [log_count(self.frame)[:, None], dummies(self.frame["class"])]
-        if self.run_effects:
-            parts.append(dummies(self.frame["run"]))
-        return np.hstack(parts)
+        """Columns: log10(count), and a dummy a class."""
+        codes = pd.factorize(self.frame["class"], sort=True)[0]
+        return np.hstack([log_count(self.frame)[:, None], np.eye(codes.max() + 1)[codes]])
 
     @cached_property
     def _solver(self) -> Floats:
@@ -88,12 +74,12 @@ class IdentityFit:
     def _adjusted(self) -> list[tuple[npt.NDArray[np.intp], Floats]]:
         """Members of each cluster, and what turns all values into its CR2 residuals."""
         keep = np.eye(len(self.frame)) - self._design @ self._solver
-        codes = pd.factorize(self.frame[self.cluster])[0]
-        groups = [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
+        codes = pd.factorize(self.frame["order"])[0]
+        groups = [np.flatnonzero(codes == code) for code in np.unique(codes)]
         return [(g, _inverse_root(keep[np.ix_(g, g)]) @ keep[g]) for g in groups]
 
-    def contrast(self, log10_count: float, class_weights: dict) -> Effect:
-        """``log10_count * slope + sum of weight * class effect``.
+    def contrast(self, log10_count: float, class_weights: Mapping[Any, float]) -> Effect:
+        """``log10_count * slope + sum of weight * class effect``, points.
 
         Args:
             log10_count: the weight of the slope.
@@ -104,120 +90,100 @@ class IdentityFit:
             InputError: a class is unknown, or the weights do not sum to 0.
         """
         if unknown := sorted(map(str, set(class_weights) - set(self.classes))):
-            raise InputError(f"class {unknown[0]} is not in the data: {_listed(self.classes)}")
+            known = ", ".join(map(str, self.classes))
+            raise InputError(f"class {unknown[0]} is not in the data: {known}")
         if abs(sum(class_weights.values())) > 1e-9:
             raise InputError("the weights of the class effects must sum to 0")
-        weights = np.zeros(self._design.shape[1])
-        weights[0] = log10_count
-        for name, weight in class_weights.items():
-            weights[1 + self.classes.index(name)] = weight
+        weights = np.array([log10_count, *(class_weights.get(c, 0.0) for c in self.classes)])
         row, values = weights @ self._solver, self.frame["value"].to_numpy(float)
         # One row a cluster: the share of the estimate's error that the cluster shows.
         shown = np.stack([row[members] @ residual for members, residual in self._adjusted])
         spread = shown @ shown.T
         df = np.trace(spread) ** 2 / (spread**2).sum() if spread.any() else np.inf
-        error = float(np.sqrt(((shown @ values) ** 2).sum()))
-        return effect(float(row @ values), error, float(df), self.level)
-
-    @property
-    def slope(self) -> Effect:
-        """Change of the value with ten times more training images, points."""
-        return self.contrast(1.0, {})
-
-    @property
-    def class_effects(self) -> pd.DataFrame:
-        """Each class against the mean of all at the same count: class, value, low, high, ..."""
-        share = 1 / len(self.classes)
-        effects = [
-            self.contrast(0.0, {other: (other == name) - share for other in self.classes})
-            for name in self.classes
-        ]
-        table = pd.DataFrame(effects, columns=list(Effect._fields))
-        table.insert(0, "class", self.classes)
-        return table
+        value, error = float(row @ values), float(np.sqrt(((shown @ values) ** 2).sum()))
+        if error == 0:
+            return Effect(value, value, value, float(value == 0), float(df))
+        half = float(stats.t.isf((1 - LEVEL) / 2, df)) * error
+        p_value = 2 * float(stats.t.sf(abs(value) / error, df))
+        return Effect(value, value - half, value + half, p_value, float(df))
 
 
-def fit_identity(
-    values: pd.DataFrame | xr.DataArray,
-    *,
-    cluster: str = "order",
-    run_effects: bool = False,
-    level: float = 0.95,
-) -> IdentityFit:
-    """Fit ``value ~ log10(count) + class`` (+ run) by least squares.
+def fit_identity(values: xr.DataArray) -> IdentityFit:
+    """Fit ``value ~ log10(count) + class`` by least squares.
 
     Args:
         values: points of each class, dimensions (order, seed, class), with the coordinate
-            ``count`` (training images) on order and class; NaN where a seed was not trained. Or a
-            table with one row a run and class, columns run, order, seed, class, count and value;
-            every run has every class, and stays within one order.
-        cluster: "order", or "run" if the seeds of an order share nothing (see the module).
-        run_effects: give each run its own level; changes nothing where all runs have the same
-            counts, only in another order.
-        level: of the intervals.
+            ``count`` (training images) on order and class; NaN where a seed was not trained.
 
     Raises:
-        InputError: a column is missing, a count is below 1, a value is not finite, the design is
-            incomplete, or no class changes its count (there is one order only).
+        InputError: a dimension or the count is missing, a count is below 1, a value is not finite,
+            a run lacks a class, or no class changes its count (there is one order only).
     """
-    if cluster not in ("order", "run"):
-        raise InputError(f'cluster {cluster!r} is unknown: use "order" or "run"')
-    if not 0 < level < 1:
-        raise InputError(f"level {level} must be between 0 and 1, such as 0.95")
-    rows = checked_rows(values)
-    return IdentityFit(rows, sorted(rows["class"].unique()), cluster, run_effects, level)
+    if set(values.dims) != {"order", "seed", "class"} or "count" not in values.coords:
+        raise InputError(
+            "values need the dimensions order, seed and class, and the coordinate count: they have "
+            + ", ".join([*map(str, values.dims), *map(str, values.coords)])
+        )
+    frame = values.rename("value").to_dataframe().reset_index()
+    frame = frame[frame["value"].notna()]
+    rows = frame.assign(run=frame["order"].astype(str) + "/" + frame["seed"].astype(str))
+    rows = rows.sort_values(["run", "class"], ignore_index=True)
+    if not (np.isfinite(rows["value"]).all() and (rows["count"] >= 1).all()):
+        raise InputError("every value must be finite and every count at least 1")
+    if len(rows) != rows["run"].nunique() * rows["class"].nunique():
+        raise InputError("every run needs every class")
+    if (rows.groupby("class")["count"].nunique() == 1).all():
+        raise InputError(
+            "rarity and identity cannot be told apart: add runs with another class order"
+        )
+    return IdentityFit(rows)
 
 
-def decompose(fit: IdentityFit, order: object, head: Sequence, tail: Sequence) -> Decomposition:
-    """Split head minus tail of one class order into rarity and class identity.
+def rarity_and_class(
+    values: xr.DataArray, groups: Mapping[str, Sequence[int]], order: str = "label"
+) -> Estimates:
+    """Head less tail of one class order, split into what goes with the count and with the class.
 
     Args:
-        fit: see :func:`fit_identity`.
-        order: the order, as the column names it.
-        head, tail: the classes of each group in that order, as the column names them.
+        values: points, dimensions (order, seed, class) as :func:`fit_identity` takes them; every
+            other dimension becomes rows.
+        groups: labels of ``head`` and ``tail`` in that order.
+        order: the class order that is split.
+
+    Returns:
+        index: the other dimensions, then the part as ``group``: the slope (change with ten times
+        as many training images), ``rarity`` (the slope times the difference of the mean logarithms
+        of the counts), ``class`` (the difference of the class effects), and their sum.
 
     Raises:
-        InputError: the order or a class is not in the data, or a group is empty.
+        InputError: as :func:`fit_identity`, the order is unknown, or a group is empty.
     """
-    rows = fit.frame[fit.frame["order"] == order]
+    others = [dim for dim in values.dims if dim not in ("order", "seed", "class")]
+    rows = {}
+    for at in np.ndindex(*(values.sizes[dim] for dim in others)):
+        chosen = values.isel(dict(zip(others, at, strict=True)))
+        fit = fit_identity(chosen.transpose("order", "seed", "class").drop_vars(others))
+        key = tuple(chosen[dim].item() for dim in others)
+        for part, found in zip(PARTS, _parts(fit, order, groups), strict=True):
+            rows[(*key, part)] = (*found[:4], np.nan, fit.frame["run"].nunique())
+    table = Estimates.from_dict(rows, orient="index", columns=list(STATISTICS))
+    table.index = pd.MultiIndex.from_tuples(rows, names=[*others, "group"])
+    table.attrs = {"level": LEVEL, "over": f"{fit.frame['order'].nunique()} class orders"}
+    return table
+
+
+def _parts(fit: IdentityFit, order: str, groups: Mapping[str, Sequence[int]]) -> list[Effect]:
+    """Of PARTS, for one fit."""
+    rows, head, tail = fit.frame[fit.frame["order"] == order], groups["head"], groups["tail"]
     if rows.empty:
-        raise InputError(
-            f"order {order} is not in the data: {_listed(sorted(set(fit.frame['order'])))}"
-        )
+        known = ", ".join(map(str, sorted(set(fit.frame["order"]))))
+        raise InputError(f"order {order} is not in the data: {known}")
     if not len(head) or not len(tail):
         raise InputError("head and tail need at least one class each")
-    weights = dict.fromkeys((*head, *tail), 0.0)
-    for members, sign in ((head, 1.0), (tail, -1.0)):
-        for name in members:
-            weights[name] += sign / len(members)
+    weights = dict.fromkeys(head, 1 / len(head)) | dict.fromkeys(tail, -1 / len(tail))
     factors = rows["class"].map(weights).fillna(0).to_numpy(float) / rows["run"].nunique()
     step = float(factors @ log_count(rows))
-    identity = fit.contrast(0.0, weights)
-    rarity, total = fit.contrast(step, {}), fit.contrast(step, weights)
-    share = rarity.value / total.value if total.value else float("nan")
-    return Decomposition(rarity, identity, total, share, float(factors @ rows["value"]))
-
-
-def effect(value: float, error: float, df: float, level: float) -> Effect:
-    """Effect from an estimate, its standard error and t's degrees of freedom."""
-    half = float(stats.t.isf((1 - level) / 2, df)) * error
-    if error == 0:
-        return Effect(value, value, value, float(value == 0), df)
-    p_value = 2 * float(stats.t.sf(abs(value) / error, df))
-    return Effect(value, value - half, value + half, p_value, df)
-
-
-def _inverse_root(matrix: Floats) -> Floats:
-    """Symmetric inverse square root, generalized: directions without variance stay at 0."""
-    sizes, vectors = np.linalg.eigh(matrix)
-    kept = sizes > 1e-9
-    return (vectors[:, kept] * sizes[kept] ** -0.5) @ vectors[:, kept].T
-
-
-def dummies(column: pd.Series) -> Floats:
-    """A column of 0 and 1 for each value, in sorted order, shape (N, values)."""
-    codes = pd.factorize(column, sort=True)[0]
-    return np.eye(codes.max() + 1)[codes]
+    return [fit.contrast(*two) for two in ((1.0, {}), (step, {}), (0.0, weights), (step, weights))]
 
 
 def log_count(frame: pd.DataFrame) -> Floats:
@@ -225,42 +191,8 @@ def log_count(frame: pd.DataFrame) -> Floats:
     return np.log10(frame["count"].to_numpy(float))
 
 
-def _listed(names: Sequence) -> str:
-    return ", ".join(map(str, names))
-
-
-def identity_table(values: xr.DataArray) -> pd.DataFrame:
-    """Labelled values as the table that the fits take, without the seeds that are NaN.
-
-    Raises:
-        InputError: a dimension or the coordinate ``count`` is missing.
-    """
-    if set(values.dims) != {"order", "seed", "class"} or "count" not in values.coords:
-        raise InputError(
-            "values need the dimensions order, seed and class, and the coordinate count: they have "
-            + _listed([*map(str, values.dims), *map(str, values.coords)])
-        )
-    frame = values.rename("value").to_dataframe().reset_index()
-    frame = frame[frame["value"].notna()]
-    run = frame["order"].astype(str) + "/" + frame["seed"].astype(str)
-    return frame.assign(run=run)[list(COLUMNS)]
-
-
-def checked_rows(values: pd.DataFrame | xr.DataArray) -> pd.DataFrame:
-    """The rows that the fit needs, sorted by run and class."""
-    frame = identity_table(values) if isinstance(values, xr.DataArray) else values
-    if missing := [name for name in COLUMNS if name not in frame]:
-        raise InputError(f"the table has no column {missing[0]}: it needs {_listed(COLUMNS)}")
-    rows = frame[list(COLUMNS)].sort_values(["run", "class"], ignore_index=True)
-    if not (np.isfinite(rows["value"]).all() and (rows["count"] >= 1).all()):
-        raise InputError("every value must be finite and every count at least 1")
-    cells = rows.groupby(["run", "class"]).size()
-    if (cells != 1).any() or len(cells) != rows["run"].nunique() * rows["class"].nunique():
-        raise InputError("every run needs every class exactly once")
-    if (rows.groupby("run")["order"].nunique() != 1).any():
-        raise InputError("a run lies in two class orders: name runs by order and seed")
-    if (rows.groupby("class")["count"].nunique() == 1).all():
-        raise InputError(
-            "rarity and identity cannot be told apart: add runs with another class order"
-        )
-    return rows
+def _inverse_root(matrix: Floats) -> Floats:
+    """Symmetric inverse square root, generalized: directions without variance stay at 0."""
+    sizes, vectors = np.linalg.eigh(matrix)
+    kept = sizes > 1e-9
+    return (vectors[:, kept] * sizes[kept] ** -0.5) @ vectors[:, kept].T

@@ -48,8 +48,6 @@ class Interval(NamedTuple):
             weight has a single image, nothing at all where no seed was measured.
         p_value: two-sided, of "the truth is 0"; below 1 - level exactly if 0 is outside.
         seeds: number of runs S. With one, the interval knows of images only.
-        df: Satterthwaite's effective degrees of freedom of the variance (inf for one seed):
-            how well the variance is known. The interval does not use it (see the module).
         sd_seeds: standard deviation over seeds of the statistic of each, points; NaN for one seed.
     """
 
@@ -58,7 +56,6 @@ class Interval(NamedTuple):
     high: Any
     p_value: Any
     seeds: Any
-    df: Any
     sd_seeds: Any
 
 
@@ -134,8 +131,7 @@ def crossed_interval(
     variances = Variances(*parts)
     rule = Rule(variances, seeds)
     half = rule.half_width(-special.ndtri((1 - level) / 2))
-    p_value, df = _p_value(value, rule), _satterthwaite(variances, seeds)
-    columns = (value, value - half, value + half, p_value, seeds, df, sd)
+    columns = (value, value - half, value + half, _p_value(value, rule), seeds, sd)
     return Interval._make(column[()] for column in columns)
 
 
@@ -248,10 +244,3 @@ def _p_value(value: Floats, rule: Rule) -> Floats:
     p_value = np.where(rule.half_width(np.float64(FARTHEST)) < size, 0.0, p_value)
     unknown = np.isnan(value) | np.isnan(rule.error)
     return np.where(unknown, np.nan, np.where(size <= ROUNDING, 1.0, p_value))
-
-
-def _satterthwaite(variances: Variances, seeds: npt.NDArray) -> Floats:
-    """Degrees of freedom of the total if only V_seeds is estimated (Satterthwaite, 1946)."""
-    none = variances.seeds <= ROUNDING**2
-    ratio = variances.total / np.where(none, 1.0, variances.seeds)
-    return np.where(none, np.inf, (np.asarray(seeds) - 1) * ratio**2)

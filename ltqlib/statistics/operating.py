@@ -23,12 +23,11 @@ import numpy.typing as npt
 import xarray as xr
 
 from ltqlib.errors import InputError
-from ltqlib.statistics.curve import NEEDED, Curve, Floats, Images, images_of
+from ltqlib.statistics.curve import Curve, Floats, images_of, of_each_model
 
 Reference = Mapping[str, Any] | xr.Dataset
 Halves = Mapping[str, npt.NDArray[np.bool_]]
 
-POINTS = ("best", "as it is")
 FLOAT = {"bits": 32}  # the model that others are compared with, unless told otherwise
 
 
@@ -48,24 +47,18 @@ def halves_of(outcomes: xr.Dataset) -> Halves:
 
 
 def at_equal_head(
-    outcomes: xr.Dataset,
-    reference: Reference = FLOAT,
-    *,
-    point: str = "best",
-    head: str = "head",
-    tail: str = "tail",
+    outcomes: xr.Dataset, reference: Reference = FLOAT, *, head: str = "head", tail: str = "tail"
 ) -> xr.DataArray:
     """Right (1) or wrong (0) of each image with all models at the reference's head accuracy.
 
-    On one half of the images the reference takes the offset of its best norm accuracy (or stays as
-    it is), and every model the offset at which it has the head accuracy that the reference has
-    there; the outcomes are those on the other half. Then the halves swap.
+    On one half of the images the reference takes the offset of its best norm accuracy, and every
+    model the offset at which it has the head accuracy that the reference has there; the outcomes
+    are those on the other half. Then the halves swap.
 
     Args:
         outcomes: with ``best_head``, ``best_tail`` and ``margin`` of each image.
         reference: which of the models: a selection such as ``{"bits": 32}``, or outcomes of
             their own on the same images.
-        point: "best", or "as it is".
         head, tail: names of the two groups in the coordinate ``group``.
 
     Returns:
@@ -76,16 +69,11 @@ def at_equal_head(
     Raises:
         InputError: a variable, coordinate, group or the reference is missing.
     """
-    return equal_head(outcomes, reference, point=point, head=head, tail=tail)["right"]
+    return equal_head(outcomes, reference, head=head, tail=tail)["right"]
 
 
 def equal_head(
-    outcomes: xr.Dataset,
-    reference: Reference = FLOAT,
-    *,
-    point: str = "best",
-    head: str = "head",
-    tail: str = "tail",
+    outcomes: xr.Dataset, reference: Reference = FLOAT, *, head: str = "head", tail: str = "tail"
 ) -> xr.Dataset:
     """What :func:`at_equal_head` returns, as ``right``, and how it came about.
 
@@ -93,44 +81,35 @@ def equal_head(
     head accuracy there of the reference, percent; ``reached``: whether the model reaches it;
     ``slope``: tail accuracy that the model gives up there for one point more of head accuracy.
     """
-    if point not in POINTS:
-        raise InputError(f'point {point!r} is unknown: use "best" or "as it is"')
     images, halves = images_of(outcomes, head, tail), halves_of(outcomes)
-    targets = _targets(selected(outcomes, reference), images, halves, point)
+    count, two = len(images.labels), {"judged": len(halves)}
 
-    def one(*arrays: npt.NDArray) -> tuple[npt.NDArray, ...]:
-        *model, target = arrays
-        right, offsets = np.full(len(images.labels), np.nan, np.float32), np.full(2, np.nan)
-        reached = np.ones(2, bool)
-        if np.isnan(model[2]).all() or np.isnan(target).any():  # a seed that is not there
-            return right, offsets, reached, np.array(np.nan)
-        whole = Curve.of(images, *model)
+    def target_of(curve: Curve) -> tuple[Floats]:
+        parts = [curve[~judged] for judged in halves.values()]
+        each = [part.accuracy(np.array([part.best()]), part.images.head)[0] for part in parts]
+        return (np.array(each),)
+
+    def one(curve: Curve, target: Floats) -> tuple[npt.NDArray, ...]:
+        right, offsets, reached = np.empty(count), np.empty(2), np.empty(2)
         for at, judged in enumerate(halves.values()):
-            offsets[at], reached[at] = whole[~judged].at_head(target[at])
-            right[judged] = whole[judged].right(offsets[at])
-        return right, offsets, reached, np.array(whole.slope(target.mean()))
+            offsets[at], reached[at] = curve[~judged].at_head(target[at])
+            right[judged] = curve[judged].right(offsets[at])
+        return right, offsets, reached, np.array(curve.slope(target.mean()))
 
-    right, offset, reached, slope = xr.apply_ufunc(
-        one,
-        *(outcomes[name] for name in NEEDED),
-        targets,
-        input_core_dims=[["image"]] * 3 + [["judged"]],
-        output_core_dims=[["image"], ["judged"], ["judged"], []],
-        vectorize=True,
+    (targets,) = of_each_model(target_of, selected(outcomes, reference), images, [two])
+    targets = targets.assign_coords(judged=list(halves))
+    right, offset, reached, slope = of_each_model(
+        one, outcomes, images, [{"image": count}, two, two, {}], targets
     )
+    reached = reached.fillna(1).astype(bool)  # a seed that is not there keeps none away
     every = reached.all([dim for dim in ("judged", "seed") if dim in reached.dims])
     found = {"offset": offset, "target": 100 * targets, "slope": slope}
-    found |= {"reached": reached.all("judged"), "right": right.where(every)}
+    found |= {"reached": reached.all("judged"), "right": right.astype(np.float32).where(every)}
     return xr.Dataset(found, attrs=dict(outcomes.attrs))
 
 
 def tail_at_equal_head(
-    outcomes: xr.Dataset,
-    reference: Reference = FLOAT,
-    *,
-    point: str = "best",
-    head: str = "head",
-    tail: str = "tail",
+    outcomes: xr.Dataset, reference: Reference = FLOAT, *, head: str = "head", tail: str = "tail"
 ) -> xr.DataArray:
     """What each image contributes to the tail accuracy at equal head accuracy, for intervals.
 
@@ -141,10 +120,10 @@ def tail_at_equal_head(
 
     Args, Raises: as :func:`at_equal_head`, NaN included.
     """
-    kept = {"point": point, "head": head, "tail": tail}
+    names = {"head": head, "tail": tail}
     known = selected(outcomes, reference)
-    found = equal_head(outcomes, known, **kept)
-    ahead = found["right"] - equal_head(known, known, **kept)["right"]
+    found = equal_head(outcomes, known, **names)
+    ahead = found["right"] - equal_head(known, known, **names)["right"]
     return from_groups(
         outcomes, head=found["slope"] * ahead, tail=found["right"], names=(head, tail)
     ).assign_attrs(outcomes.attrs)
@@ -168,50 +147,14 @@ def at_best(outcomes: xr.Dataset, *, head: str = "head", tail: str = "tail") -> 
     """
     images, halves = images_of(outcomes, head, tail), halves_of(outcomes)
 
-    def one(*model: npt.NDArray) -> npt.NDArray:
-        right = np.full(len(images.labels), np.nan, np.float32)
-        if not np.isnan(model[2]).all():
-            whole = Curve.of(images, *model)
-            for judged in halves.values():
-                right[judged] = whole[judged].right(whole[~judged].best())
-        return right
-
-    found = xr.apply_ufunc(
-        one,
-        *(outcomes[name] for name in NEEDED),
-        input_core_dims=[["image"]] * 3,
-        output_core_dims=[["image"]],
-        vectorize=True,
-    )
-    return found.assign_attrs(outcomes.attrs)
-
-
-def _targets(
-    reference: xr.Dataset,
-    images: Images,
-    halves: Halves,
-    point: str,
-) -> xr.DataArray:
-    """Head accuracy of the reference (shares) on the half other than ``judged``."""
-
-    def one(*model: npt.NDArray) -> Floats:
-        if np.isnan(model[2]).all():
-            return np.full(2, np.nan)
-        whole, found = Curve.of(images, *model), []
+    def one(curve: Curve) -> tuple[npt.NDArray]:
+        right = np.empty(len(images.labels))
         for judged in halves.values():
-            curve = whole[~judged]
-            offset = curve.best() if point == "best" else 0.0
-            found.append(curve.accuracy(np.array([offset]), curve.images.head)[0])
-        return np.array(found)
+            right[judged] = curve[judged].right(curve[~judged].best())
+        return (right,)
 
-    targets = xr.apply_ufunc(
-        one,
-        *(reference[name] for name in NEEDED),
-        input_core_dims=[["image"]] * 3,
-        output_core_dims=[["judged"]],
-        vectorize=True,
-    )
-    return targets.assign_coords(judged=list(halves))
+    (found,) = of_each_model(one, outcomes, images, [{"image": len(images.labels)}])
+    return found.astype(np.float32).assign_attrs(outcomes.attrs)
 
 
 def selected(outcomes: xr.Dataset, reference: Reference) -> xr.Dataset:

@@ -108,7 +108,7 @@ def over_seeds(values: xr.DataArray, level: float = 0.95, unit: str = "Points") 
     ratio = np.abs(mean) / np.where(exact, 1.0, error)
     p_value = 2 * stats.t.sf(ratio, np.maximum(seeds - 1, 1))
     p_value = np.where(exact, np.where(np.abs(mean) < 1e-12, 1.0, 0.0), p_value)
-    found = Interval(mean, mean - half, mean + half, p_value, seeds, seeds - 1, sd)
+    found = Interval(mean, mean - half, mean + half, p_value, seeds, sd)
     names: dict[Hashable, npt.NDArray] = {dim: values[dim].to_numpy() for dim in rows}
     table = table_of(found, names, values["group"].values.tolist(), "group")
     table.attrs = {"level": level, "unit": unit, "over": "seeds"}

@@ -68,14 +68,6 @@ def ranks_differ(
     return table
 
 
-def ranks(scores: xr.DataArray, over: str = "layer") -> xr.DataArray:
-    """Rank along a dimension, 1 for the largest score; ties share the mean of their ranks."""
-    if over not in scores.dims:
-        raise InputError(f"ranks: {over} is no dimension of {scores.dims}")
-    found = stats.rankdata(-scores.transpose(..., over).to_numpy(), axis=-1)
-    return scores.transpose(..., over).copy(data=found).transpose(*scores.dims)
-
-
 def _ordered(values: xr.DataArray, over: str) -> npt.NDArray[np.float32]:
     """(seeds, layers, images)."""
     if missing := {over, "image"} - set(values.dims):
@@ -143,4 +135,4 @@ def _interval(values: Floats, level: float) -> Interval:
     df = seeds - 1 if seeds > 1 else np.inf
     reach = float(stats.t.isf((1 - level) / 2, df)) * error
     p_value = 2 * float(stats.t.sf(abs(value) / error, df)) if error else float(value == 0)
-    return Interval(value, value - reach, value + reach, p_value, seeds, df, sd)
+    return Interval(value, value - reach, value + reach, p_value, seeds, sd)

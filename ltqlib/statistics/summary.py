@@ -8,74 +8,40 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from ltqlib.statistics.curve import NEEDED, Curve, images_of
-from ltqlib.statistics.estimate import By, Estimates, estimate, side_by_side
-from ltqlib.statistics.operating import (
-    FLOAT,
-    Reference,
-    at_best,
-    from_groups,
-    selected,
-    tail_at_equal_head,
-)
+from ltqlib.statistics.curve import Curve, images_of, of_each_model
+from ltqlib.statistics.estimate import By, Estimates, estimate
+from ltqlib.statistics.operating import FLOAT, Reference, at_best, from_groups, selected
 
-MEASURES = (
-    "head",
-    "tail",
-    "head lost",
-    "tail lost",
-    "tail lost at equal head",
-    "norm at best point",
-    "norm lost at best point",
-    "area lost",
-)
+MEASURES = ("norm at best point", "norm lost at best point", "area lost")
 
 
 def curve_summary(
-    outcomes: xr.Dataset,
-    reference: Reference = FLOAT,
-    *,
-    point: str = "best",
-    head: str = "head",
-    tail: str = "tail",
-    level: float = 0.95,
+    outcomes: xr.Dataset, reference: Reference = FLOAT, *, head: str = "head", tail: str = "tail"
 ) -> Estimates:
-    """What the curve of each model says, and what it lost against the reference.
+    """What the curve of each model says as a whole, and what it lost against the reference.
 
     Args:
         outcomes: with ``best_head``, ``best_tail`` and ``margin`` of each image.
-        reference, point, head, tail: as :func:`ltqlib.statistics.operating.at_equal_head`.
-        level: of the intervals, which are paired over seeds and images.
+        reference, head, tail: as :func:`ltqlib.statistics.operating.at_equal_head`.
 
     Returns:
-        One row for each model and measure, points: ``head`` and ``tail`` accuracy as they are, and
-        lost; ``tail lost at equal head`` accuracy (empty where that is out of reach); accuracy
-        over all classes at the best point of the model's own curve, and lost; ``area lost``, the
-        mean over all head accuracies of the tail accuracy lost at equal head, where a model that
-        does not reach a head accuracy has none (area under the curve, Chao et al., 2016).
+        One row for each model and measure, points: accuracy over all classes at the best point of
+        the model's own curve, and lost; ``area lost``, the mean over all head accuracies of the
+        tail accuracy lost at equal head, where a model that does not reach a head accuracy has
+        none (area under the curve, Chao et al., 2016).
 
     Raises:
         InputError: a variable, coordinate, group or the reference is missing.
     """
-    known = selected(outcomes, reference)
-    two = {"head": head, "tail": tail}
-    plain, plain_known = (right_as_is(each) for each in (outcomes, known))
+    known, two = selected(outcomes, reference), {"head": head, "tail": tail}
     best, best_known = (at_best(each, **two) for each in (outcomes, known))
-    options = {**two, "point": point}
-    equal = tail_at_equal_head(known, known, **options) - tail_at_equal_head(
-        outcomes, known, **options
-    )
     area = area_under_curve(known, **two) - area_under_curve(outcomes, **two)
-    lost = plain_known - plain
-    levels, losses = (estimate(each, "group", level) for each in (plain, lost))
-    found = (
-        levels.of(head),
-        levels.of(tail),
-        losses.of(head),
-        losses.of(tail),
-        *(estimate(each, "norm", level) for each in (equal, best, best_known - best, area)),
-    )
-    return side_by_side(dict(zip(MEASURES, found, strict=True)))
+    measures = pd.Index(MEASURES, name="measure")
+    found = xr.concat([best, best_known - best, area], measures, combine_attrs="drop_conflicts")
+    table = estimate(found.transpose(..., "measure", "image"), by="norm")
+    named = Estimates(table.droplevel("group").rename_axis(index={"measure": "group"}))
+    named.attrs = table.attrs
+    return named
 
 
 def estimate_each(
@@ -86,14 +52,6 @@ def estimate_each(
     table = Estimates(pd.concat(found, names=[*names, *next(iter(found.values())).index.names]))
     table.attrs = dict(next(iter(found.values())).attrs)
     return table
-
-
-def right_as_is(outcomes: xr.Dataset) -> xr.DataArray:
-    """Right (1) or wrong (0) of each image without any offset, float32; NaN where unmeasured."""
-    labels, margin = outcomes["label"], outcomes["margin"]
-    called = xr.where(margin > 0, outcomes["best_tail"], outcomes["best_head"])
-    right = (called == labels).astype(np.float32).where(margin.notnull())
-    return right.transpose(*margin.dims).assign_attrs(outcomes.attrs)
 
 
 def area_under_curve(
@@ -110,20 +68,8 @@ def area_under_curve(
     Args, Raises: as :func:`ltqlib.statistics.curve.head_tail_curve`.
     """
     images = images_of(outcomes, head, tail)
-
-    def one(*model: npt.NDArray) -> tuple[npt.NDArray, npt.NDArray]:
-        if np.isnan(model[2]).all():
-            missing = np.full(len(images.labels), np.nan)
-            return missing, missing
-        return _components(Curve.of(images, *model))
-
-    of_head, of_tail = xr.apply_ufunc(
-        one,
-        *(outcomes[name] for name in NEEDED),
-        input_core_dims=[["image"]] * 3,
-        output_core_dims=[["image"]] * 2,
-        vectorize=True,
-    )
+    sizes = [{"image": len(images.labels)}] * 2
+    of_head, of_tail = of_each_model(_components, outcomes, images, sizes)
     terms = from_groups(outcomes, head=of_head, tail=of_tail, names=(head, tail))
     return terms.assign_attrs(outcomes.attrs)
 

@@ -10,11 +10,13 @@ from scipy import stats
 
 from ltqlib.errors import InputError
 from ltqlib.statistics import identity
-from ltqlib.statistics.identity import decompose, fit_identity
-from ltqlib.statistics.rarity import rarity_and_class
+from ltqlib.statistics.identity import fit_identity, rarity_and_class
 
 CLASSES = 10
 COUNTS = [int(5000 * 0.01 ** (rank / 9)) for rank in range(CLASSES)]
+SLOPE = (1.0, {})
+GAP = (1.1, {f"c{i}": 1 / 4 if i < 4 else -1 / 6 for i in range(CLASSES)})
+GROUPS = {"head": ["c0"], "tail": ["c1"]}
 EFFECTS = np.array([4.0, -2.0, -5.0, 3.0, 0.0, 1.0, -3.0, 2.0, 0.5, -0.5])
 
 
@@ -27,7 +29,7 @@ def table(orders: int = 4, seeds: int = 2, classes: int = CLASSES, seed: int = 0
             for rank, label in enumerate(ranked):
                 run = f"{order}/{run_seed}"
                 rows.append((run, order, run_seed, f"c{label}", COUNTS[rank], 0.0))
-    return pd.DataFrame(rows, columns=list(identity.COLUMNS))
+    return pd.DataFrame(rows, columns=["run", "order", "seed", "class", "count", "value"])
 
 
 def label(frame: pd.DataFrame) -> np.ndarray:
@@ -38,17 +40,21 @@ def truth(frame: pd.DataFrame, slope: float = 3.0) -> np.ndarray:
     return slope * np.log10(frame["count"].to_numpy()) + EFFECTS[label(frame)]
 
 
-@pytest.mark.parametrize("run_effects", [False, True])
-@pytest.mark.parametrize("cluster", ["order", "run"])
-def test_without_noise_slope_and_class_effects_are_found(cluster, run_effects):
+def labelled(frame: pd.DataFrame) -> xr.DataArray:
+    """The table as a labelled array: dimensions order, seed, class."""
+    cells = frame.set_index(["order", "seed", "class"])
+    values = cells["value"].to_xarray()
+    counts = cells.xs(0, level="seed")["count"].to_xarray()
+    return values.assign_coords(count=counts)
+
+
+def test_without_noise_slope_and_class_effects_are_found():
     frame = table()
-    shift = frame["run"].map(hash) % 7 if run_effects else 0
-    fit = fit_identity(
-        frame.assign(value=truth(frame) + shift), cluster=cluster, run_effects=run_effects
-    )
-    assert fit.slope[:3] == pytest.approx((3, 3, 3))
-    assert fit.class_effects["value"].tolist() == pytest.approx(EFFECTS - EFFECTS.mean())
-    assert fit.class_effects["class"].tolist() == [f"c{i}" for i in range(CLASSES)]
+    fit = fit_identity(labelled(frame.assign(value=truth(frame))))
+    assert fit.contrast(*SLOPE)[:3] == pytest.approx((3, 3, 3))
+    for name, effect in zip(fit.classes[1:], EFFECTS[1:], strict=True):
+        found = fit.contrast(0, {name: 1, "c0": -1}).value
+        assert found == pytest.approx(effect - EFFECTS[0])
 
 
 def noisy(seed: int = 1) -> pd.DataFrame:
@@ -61,28 +67,9 @@ def test_estimates_are_those_of_least_squares_with_another_coding():
     others = [(frame["class"] == f"c{i}").to_numpy(float) for i in range(1, CLASSES)]
     design = np.column_stack([np.ones(len(frame)), np.log10(frame["count"]), *others])
     beta = np.linalg.lstsq(design, frame["value"])[0]
-    fit = fit_identity(frame)
-    assert fit.slope.value == pytest.approx(beta[1])
+    fit = fit_identity(labelled(frame))
+    assert fit.contrast(*SLOPE).value == pytest.approx(beta[1])
     assert fit.contrast(0, {"c4": 1, "c0": -1}).value == pytest.approx(beta[1 + 4])
-
-
-@pytest.mark.parametrize("cluster", ["order", "run"])
-def test_run_effects_change_nothing_where_runs_have_the_same_counts(cluster):
-    frame = noisy()
-    plain = fit_identity(frame, cluster=cluster)
-    with_runs = fit_identity(frame, cluster=cluster, run_effects=True)
-    assert with_runs.slope == pytest.approx(plain.slope)
-    pd.testing.assert_frame_equal(with_runs.class_effects, plain.class_effects)
-
-
-def test_run_effects_take_out_what_a_run_with_fewer_images_lost():
-    frame = noisy()
-    small = frame["order"] == 1
-    frame.loc[small, "count"] = (frame.loc[small, "count"] / 2).astype(int)
-    shifted = frame.assign(value=frame["value"] - 10 * small)
-    found, before = (fit_identity(f, run_effects=True) for f in (shifted, frame))
-    assert found.slope == pytest.approx(before.slope)
-    assert fit_identity(shifted).slope.value != pytest.approx(before.slope.value, rel=0.05)
 
 
 def squared_error(fit: identity.IdentityFit, contrast: tuple) -> float:
@@ -91,14 +78,10 @@ def squared_error(fit: identity.IdentityFit, contrast: tuple) -> float:
 
 
 @pytest.mark.parametrize("contrast", [(1.0, {}), (0.0, {"c0": 1, "c1": -1})], ids=str)
-@pytest.mark.parametrize("run_effects", [False, True])
-@pytest.mark.parametrize("cluster", ["order", "run"])
-def test_variance_is_unbiased_and_df_is_satterthwaites(cluster, run_effects, contrast):
+def test_variance_is_unbiased_and_df_is_satterthwaites(contrast):
     # The variance is a quadratic form y'Qy of the values; Q by polarization, from outside.
     # Independent errors: its mean is tr(Q), its variance 2 tr(QQ), df = 2 mean^2 / variance.
-    one = fit_identity(
-        table(orders=3, seeds=2, classes=4), cluster=cluster, run_effects=run_effects
-    )
+    one = fit_identity(labelled(table(orders=3, seeds=2, classes=4)))
     size = len(one.frame)
 
     def fit(values: np.ndarray) -> identity.IdentityFit:
@@ -120,38 +103,18 @@ def test_variance_is_unbiased_and_df_is_satterthwaites(cluster, run_effects, con
 
 def test_the_parts_add_up_and_are_those_of_the_truth():
     frame = noisy()
-    fit, one = fit_identity(frame), frame[frame["order"] == 2]
-    ranked = one.sort_values("count", ascending=False)["class"].unique()
-    head, tail = ranked[:4].tolist(), ranked[4:].tolist()
-    parts = decompose(fit, 2, head, tail)
+    ranked = frame[frame["order"] == 2].sort_values("count", ascending=False)["class"].unique()
+    groups = {"head": ranked[:4].tolist(), "tail": ranked[4:].tolist()}
+    split = rarity_and_class(labelled(frame), groups, order=2)
+    slope, rarity, of_class, total = split["value"]
     logs = np.log10(np.array(COUNTS))
-    assert parts.rarity.value == pytest.approx(
-        fit.slope.value * (logs[:4].mean() - logs[4:].mean())
-    )
-    effects = fit.class_effects.set_index("class")["value"]
-    assert parts.identity.value == pytest.approx(effects[head].mean() - effects[tail].mean())
-    assert parts.total.value == pytest.approx(parts.rarity.value + parts.identity.value)
-    assert parts.share == pytest.approx(parts.rarity.value / parts.total.value)
-    means = one.groupby("class")["value"].mean()
-    assert parts.observed == pytest.approx(means[head].mean() - means[tail].mean())
+    step = logs[:4].mean() - logs[4:].mean()
+    assert rarity == pytest.approx(slope * step)
+    assert total == pytest.approx(rarity + of_class)
     known = np.array([EFFECTS[int(name[1:])] for name in ranked])
-    assert parts.identity.low < known[:4].mean() - known[4:].mean() < parts.identity.high
-    assert parts.rarity.low < 3 * (logs[:4].mean() - logs[4:].mean()) < parts.rarity.high
-
-
-def labelled(frame: pd.DataFrame) -> xr.DataArray:
-    """The table as a labelled array: dimensions order, seed, class."""
-    cells = frame.set_index(["order", "seed", "class"])
-    values = cells["value"].to_xarray()
-    counts = cells.xs(0, level="seed")["count"].to_xarray()
-    return values.assign_coords(count=counts)
-
-
-def test_labelled_values_are_the_same_as_the_table():
-    frame = noisy()
-    fit, other = fit_identity(frame), fit_identity(labelled(frame))
-    assert other.slope == pytest.approx(fit.slope)
-    assert decompose(other, 1, ["c0"], ["c1"]) == decompose(fit, 1, ["c0"], ["c1"])
+    truths = [3, 3 * step, known[:4].mean() - known[4:].mean()]
+    assert (split["low"][:3] < truths).all()
+    assert (split["high"][:3] > truths).all()
 
 
 def test_a_seed_that_was_not_trained_is_left_out():
@@ -159,7 +122,8 @@ def test_a_seed_that_was_not_trained_is_left_out():
     short = frame[(frame["order"] > 0) | (frame["seed"] == 0)]
     partial = labelled(frame)
     partial.loc[{"order": 0, "seed": 1}] = np.nan
-    assert fit_identity(partial).slope == pytest.approx(fit_identity(short).slope)
+    found, other = (fit_identity(values) for values in (partial, labelled(short)))
+    assert found.contrast(*SLOPE) == pytest.approx(other.contrast(*SLOPE))
 
 
 def shared_noise(frame: pd.DataFrame, generator: np.random.Generator, shared: float) -> np.ndarray:
@@ -178,13 +142,13 @@ def shared_noise(frame: pd.DataFrame, generator: np.random.Generator, shared: fl
     return (noise + own * cells[orders]).ravel()
 
 
-def coverage(cluster: str, shared: float, contrast: tuple, replications: int = 1000) -> float:
+def coverage(shared: float, contrast: tuple, replications: int = 1000) -> float:
     """Share of the 95 % intervals that hold the truth, 4 orders x 2 seeds."""
     frame = table().sort_values(["run", "class"], ignore_index=True)
     generator, hits, mean = np.random.default_rng(0), 0, truth(frame)
     weights = np.array([contrast[1].get(f"c{i}", 0) for i in range(CLASSES)])
     right = 3 * contrast[0] + weights @ EFFECTS
-    fit = fit_identity(frame, cluster=cluster)
+    fit = fit_identity(labelled(frame))
     for _ in range(replications):
         # The design stays, so what hangs on it alone is computed once.
         fit.frame["value"] = mean + shared_noise(frame, generator, shared)
@@ -193,45 +157,31 @@ def coverage(cluster: str, shared: float, contrast: tuple, replications: int = 1
     return hits / replications
 
 
-SLOPE, GAP = (1.0, {}), (1.1, {f"c{i}": 1 / 4 if i < 4 else -1 / 6 for i in range(CLASSES)})
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("shared", [0.0, 1.0])
 @pytest.mark.parametrize("contrast", [SLOPE, GAP, (0.0, GAP[1])], ids=["slope", "gap", "identity"])
 def test_95_percent_intervals_by_order_cover_95_percent(contrast, shared):
-    assert 0.93 <= coverage("order", shared, contrast) <= 0.97
-
-
-@pytest.mark.slow
-def test_intervals_by_run_cover_only_if_seeds_of_an_order_share_nothing():
-    assert 0.93 <= coverage("run", 0.0, SLOPE) <= 0.97
-    assert coverage("run", 1.0, SLOPE) < 0.9
+    assert 0.93 <= coverage(shared, contrast) <= 0.97
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda f: fit_identity(f, cluster="class"), "cluster 'class' is unknown"),
-        (lambda f: fit_identity(f, level=95), "between 0 and 1"),
-        (lambda f: fit_identity(f.drop(columns="count")), "no column count"),
-        (lambda f: fit_identity(f.assign(count=0)), "count at least 1"),
-        (lambda f: fit_identity(f.assign(value=math.nan)), "must be finite"),
-        (lambda f: fit_identity(f.iloc[1:]), "every class exactly once"),
-        (lambda f: fit_identity(f.assign(run=f["seed"])), "every class exactly once"),
-        (lambda f: fit_identity(f.assign(order=f.index % 2)), "in two class orders"),
-        (lambda f: fit_identity(f.assign(count=7)), "cannot be told apart"),
-        (lambda f: fit_identity(f).contrast(0, {"cat": 1}), "class cat is not in the data"),
-        (lambda f: fit_identity(f).contrast(0, {"c1": 1}), "sum to 0"),
-        (lambda f: fit_identity(labelled(f).drop_vars("count")), "coordinate count"),
-        (lambda f: decompose(fit_identity(f), 9, ["c0"], ["c1"]), "order 9 is not in the data"),
-        (lambda f: decompose(fit_identity(f), 0, [], ["c1"]), "at least one class each"),
-        (lambda f: decompose(fit_identity(f), 0, ["cat"], ["c1"]), "class cat is not"),
+        (lambda v: fit_identity(v.assign_coords(count=0 * v["count"])), "count at least 1"),
+        (lambda v: fit_identity(v + math.inf), "must be finite"),
+        (lambda v: fit_identity(v.where((v["class"] != "c1") | (v.seed > 0))), "every class"),
+        (lambda v: fit_identity(v.isel(order=[0])), "cannot be told apart"),
+        (lambda v: fit_identity(v).contrast(0, {"cat": 1}), "class cat is not in the data"),
+        (lambda v: fit_identity(v).contrast(0, {"c1": 1}), "sum to 0"),
+        (lambda v: fit_identity(v.drop_vars("count")), "coordinate count"),
+        (lambda v: rarity_and_class(v, GROUPS, order=9), "order 9 is not in the data"),
+        (lambda v: rarity_and_class(v, {**GROUPS, "head": []}, 0), "at least one class each"),
+        (lambda v: rarity_and_class(v, {**GROUPS, "head": ["cat"]}, 0), "class cat is not"),
     ],
 )
 def test_bad_input_is_named(call, message):
     with pytest.raises(InputError, match=message):
-        call(noisy())
+        call(labelled(noisy()))
 
 
 def test_labelled_values_are_split_measure_by_measure():

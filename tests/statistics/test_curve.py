@@ -110,14 +110,6 @@ def test_the_slope_is_that_of_the_curve(outcomes, logits):
         assert float(one["slope"]) == pytest.approx(-tail / head, rel=0.25)
 
 
-def test_as_it_is_the_reference_keeps_its_own_head_accuracy(outcomes):
-    found = equal_head(outcomes, point="as it is")
-    for judged in ("choose", "judge"):
-        mask = ((outcomes["half"] != judged) & (outcomes["group"] == "head")).to_numpy()
-        plain = 100 * outcomes["right"].sel(bits=32).isel(image=mask).mean("image")
-        np.testing.assert_allclose(found["target"].sel(judged=judged), plain)
-
-
 def test_the_same_model_loses_nothing(outcomes):
     both = xr.concat([outcomes.sel(bits=[32]), outcomes.sel(bits=[32])], "bits", join="override")
     right = at_equal_head(both.assign_coords(bits=[32, 4]))
@@ -163,7 +155,6 @@ def test_margins_of_few_digits_tie_and_are_still_cut_between(outcomes):
         (lambda o: at_equal_head(o.isel(image=o["half"] == "judge")), "judged on the other"),
         (lambda o: at_equal_head(o, {"bits": 8}), "no bits = 8"),
         (lambda o: at_equal_head(o, o.isel(image=slice(10))), "on the images of the outcomes"),
-        (lambda o: at_equal_head(o, point="worst"), "point 'worst' is unknown"),
         (lambda o: head_tail_curve(o, tail="few"), "group 'few' is not among"),
     ],
 )

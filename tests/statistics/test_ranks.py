@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from ltqlib.errors import InputError
-from ltqlib.statistics import ranks, ranks_differ
+from ltqlib.statistics import ranks_differ
 
 LABELS = np.repeat(np.arange(10), 400)
 GROUPS = np.where(LABELS < 4, "head", "tail")
@@ -44,11 +44,6 @@ def test_two_quantities_on_the_same_images():
     assert "Spearman's rho" in ranks_differ(one, resamples=3).note()
 
 
-def test_ranks_count_from_the_most_sensitive():
-    scores = xr.DataArray([[0.1, 3.0, 2.0, 2.0]], dims=("seed", "layer"))
-    assert ranks(scores).values.tolist() == [[4, 1, 2.5, 2.5]]
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -59,7 +54,6 @@ def test_ranks_count_from_the_most_sensitive():
             lambda v: ranks_differ(v.isel(image=[0, 1, 1600, 1601, 2000])),
             "two images of each class",
         ),
-        (lambda v: ranks(v, "width"), "width is no dimension"),
     ],
 )
 def test_bad_input_is_named(call, message):

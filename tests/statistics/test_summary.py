@@ -14,10 +14,8 @@ from ltqlib.statistics import (
     head_tail_curve,
     logit_adjustment,
     outcomes_of,
-    side_by_side,
-    tail_at_equal_head,
 )
-from ltqlib.statistics.summary import MEASURES, right_as_is
+from ltqlib.statistics.summary import MEASURES
 
 
 @pytest.fixture
@@ -31,19 +29,10 @@ def test_the_summary_has_every_measure_of_every_model(outcomes):
     found = curve_summary(outcomes)
     assert found.wide().columns.tolist() == list(MEASURES)
     assert found.wide().index.tolist() == [32, 4]
-    right = outcomes["right"].astype(float)
-    lost = estimate(right.sel(bits=32) - right)
-    terms = tail_at_equal_head(outcomes)
-    best = at_best(outcomes)
-    for name, expected in {
-        "tail": estimate(right).loc[(4, "tail")],
-        "head lost": lost.loc[(4, "head")],
-        "tail lost at equal head": estimate(terms.sel(bits=32) - terms, by="norm").loc[(4, "norm")],
-        "norm at best point": estimate(best, by="norm").loc[(4, "norm")],
-    }.items():
-        np.testing.assert_allclose(found.loc[(4, name)].tolist(), expected.tolist())
-    lost_by_reference = found.query("bits == 32 and group in @MEASURES[2:5]")
-    assert lost_by_reference["value"].tolist() == pytest.approx([0, 0, 0])
+    best = estimate(at_best(outcomes), by="norm")
+    expected = best.loc[(4, "norm")].tolist()
+    np.testing.assert_allclose(found.loc[(4, "norm at best point")].tolist(), expected)
+    assert found.loc[32]["value"].tolist()[1:] == pytest.approx([0, 0])
 
 
 def test_the_summary_of_one_model(outcomes):
@@ -90,7 +79,6 @@ def test_outcomes_of_logits_are_those_of_the_engine(labelled, outcomes):
     np.testing.assert_allclose(found["margin"], outcomes["margin"], rtol=1e-6)
     assert (found["group"] == outcomes["group"]).all()
     xr.testing.assert_equal(found, outcomes_of(labelled.assign_coords(group=outcomes["group"])))
-    assert (right_as_is(found) == found["right"]).all()
 
 
 def test_any_two_groups_and_offsets(labelled, logits):
@@ -109,15 +97,6 @@ def test_logit_adjustment_takes_the_prior_off(labelled, logits):
     three = {"many": [0, 1, 2], "medium": [3, 4, 5, 6], "few": [7, 8, 9]}
     curve = estimate(right, by=three)["value"].unstack()
     assert (curve.xs(1.5, level="tau")["few"] > curve.xs(0, level="tau")["few"]).all()
-
-
-def test_side_by_side_keeps_rows_together(outcomes):
-    table = estimate(outcomes["right"])
-    found = side_by_side({"a": table.of("tail"), "b": table.of("norm")})
-    assert found.index.tolist() == [(32, "a"), (32, "b"), (4, "a"), (4, "b")]
-    assert found.loc[(4, "a")].equals(table.loc[(4, "tail")])
-    with pytest.raises(InputError, match="no 'few' among norm, head, tail"):
-        table.of("few")
 
 
 @pytest.mark.parametrize(
