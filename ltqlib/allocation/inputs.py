@@ -65,11 +65,7 @@ def limits_of(losses: xr.DataArray, mean_bits: float | None, max_size: float | N
 
 
 def check(how: str, limits: Sequence[Limit], losses: xr.DataArray) -> None:
-    """Refuse what the way ``how`` cannot do.
-
-    Raises:
-        InputError: an unknown way, no limit, or other than two widths to rank by.
-    """
+    """Refuse what the way ``how`` cannot do."""
     if how not in WAYS:
         raise InputError(f"how={how!r} is unknown: use one of {', '.join(WAYS)}")
     if not limits:

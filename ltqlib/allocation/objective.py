@@ -54,11 +54,7 @@ class Term:
             raise InputError(f"an objective names a class twice: {list(self.classes)}")
 
     def of(self, losses: Floats) -> Floats:
-        """The rows (n, ...) of ``losses`` (classes, ...) that the term looks at.
-
-        Raises:
-            InputError: there is no such class.
-        """
+        """The rows (n, ...) of ``losses`` (classes, ...) that the term looks at."""
         unknown = [label for label in self.classes if not 0 <= label < len(losses)]
         if unknown:
             raise InputError(

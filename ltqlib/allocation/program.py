@@ -63,9 +63,6 @@ def minimize(
     Returns:
         (place of a width for each layer (layers,), proven lower bound of the objective), or None
         if no widths keep the constraints.
-
-    Raises:
-        RuntimeError: HiGHS gives up.
     """
     layers, widths = rows.shape[1:]
     scale = float(np.abs(rows).max()) or 1.0

@@ -71,11 +71,7 @@ def samples_of(cluster: npt.NDArray, draws: int, seed: int = 0) -> npt.NDArray[n
 
 
 def predictions(proxy: Proxy, view: xr.Dataset) -> Array:
-    """What a proxy says of every configuration, (M,), relative to the largest.
-
-    Raises:
-        InputError: it reads what is not there, or gives not one finite number a configuration.
-    """
+    """What a proxy says of every configuration, (M,), relative to the largest."""
     try:
         values = np.asarray(proxy.function(view), dtype=float)
     except (AttributeError, KeyError) as error:

@@ -32,9 +32,6 @@ def decode_all(files: Sequence[Path], size: int, what: str) -> tuple[Images, int
 
     Transparent parts become white, 16 bits become 8, of an animation the first frame counts, and
     sides are scaled separately (bilinear, with antialiasing).
-
-    Raises:
-        InputError: a file that does not decode, or more pixels than memory holds.
     """
     try:
         images = np.empty((len(files), size, size, 3), np.uint8)
@@ -56,11 +53,7 @@ def decode_all(files: Sequence[Path], size: int, what: str) -> tuple[Images, int
 
 
 def decode(file: Path, size: int) -> tuple[Images, bool]:
-    """One file as uint8 (size, size, 3), and whether it had another size.
-
-    Raises:
-        InputError: saying why it does not decode.
-    """
+    """One file as uint8 (size, size, 3), and whether it had another size."""
     from PIL import Image
 
     check_regular(file)
@@ -85,11 +78,7 @@ def decode(file: Path, size: int) -> tuple[Images, bool]:
 
 
 def check_regular(file: Path) -> os.stat_result:
-    """The status of ``file``; what is no file (a pipe would be waited for, for ever) is refused.
-
-    Raises:
-        InputError: missing, a link that leads nowhere or in a circle, a pipe, a device.
-    """
+    """The status of ``file``; what is no file (a pipe would be waited for, for ever) is refused."""
     try:
         status = file.stat()
     except OSError as error:

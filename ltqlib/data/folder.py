@@ -51,10 +51,6 @@ def folder(place: str, size: int = SIZE) -> Source:
 
     Classes are the folders' names in the order of their bytes. Its identity is the SHA-256 of
     pixels and labels, so a copy elsewhere is the same data and a changed image makes other data.
-
-    Raises:
-        InputError: no such folder, fewer than two classes, a class without images on one side, a
-            file that does not decode, a size outside 8 to 512.
     """
     if isinstance(size, bool) or not isinstance(size, int) or not SIZES[0] <= size <= SIZES[1]:
         raise InputError(f"size {brief(size)}: give a whole number from {SIZES[0]} to {SIZES[1]}")

@@ -52,9 +52,6 @@ def own_groups(groups: Mapping[str, Any], classes: Sequence[str]) -> Groups:
     """The reader's groups, ``{"name": [labels or names of classes]}``, checked.
 
     Classes that they leave out are the group ``other``.
-
-    Raises:
-        InputError: a name that is no word, an empty group, an unknown class, or a class in two.
     """
     found: Groups = {}
     seen: dict[int, str] = {}

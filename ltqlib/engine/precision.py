@@ -21,11 +21,7 @@ MOSTLY = 0.3
 
 
 def find_precision(precision: str, device: torch.device) -> str:
-    """``float32`` or ``bfloat16``: ``auto`` is bfloat16 where the chip has units for it.
-
-    Raises:
-        InputError: an unknown precision.
-    """
+    """``float32`` or ``bfloat16``: ``auto`` is bfloat16 where the chip has units for it."""
     if precision not in PRECISIONS:
         raise InputError(f"precision {precision!r} is unknown: use one of {', '.join(PRECISIONS)}")
     if precision == "auto":

@@ -32,6 +32,11 @@ class Predicted:
         return _lead(logits)
 
 
+def every(logits: Tensor) -> Reduced:
+    """The logits themselves, float32 (rows, C)."""
+    return {"logits": logits.float().cpu().numpy()}
+
+
 class Whole:
     """What the head-tail curve needs of a model: the best class of head and tail, and who wins.
 

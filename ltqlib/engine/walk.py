@@ -82,9 +82,6 @@ class Walk:
         Args:
             pixels: a batch, as the graph takes it.
             wanted: (configurations, images): which to compute; None for all.
-
-        Raises:
-            InputError: one row alone passes the memory bound.
         """
         self._held = None
         if wanted is not None and not wanted.all():

@@ -136,11 +136,7 @@ def _one_layer(
 
 
 def _row(trained: Trained, widths: Widths) -> Row:
-    """The width of every layer, in order.
-
-    Raises:
-        InputError: a layer that is not there, widths of other seeds, or of too many dimensions.
-    """
+    """The width of every layer, in order."""
     layers = list(trained.layers)
     if isinstance(widths, int | np.integer):
         return (int(widths),) * len(layers)

@@ -55,11 +55,7 @@ class Trained:
         return self.record["layers"]
 
     def load(self, device: str = "auto") -> "Network":
-        """The network with its classifier, in eval mode.
-
-        Raises:
-            InputError: its weights are missing or not those of its record.
-        """
+        """The network with its classifier, in eval mode."""
         from ltqlib import models
 
         network = _load_backbone(self, device)

@@ -50,12 +50,10 @@ def outcomes_of(trained: Trained, rows: Sequence[Row], on: Split, method: str) -
     Args:
         rows: widths of the layers, in their order.
         method: a registered method of quantization.
-
-    Raises:
-        InputError: an unknown method, a width that it does not have, missing images or weights.
     """
     how = {"classifier": trained.classifier, "method": method, "images": on.identity}
-    found = outcomes(Question(trained, on), rows, head=list(_head(trained)), **how)
+    head = list(next(iter(trained.data.groups.values())))  # every other class counts as tail
+    found = outcomes(Question(trained, on), rows, head=head, **how)
     best = xr.where(found["margin"] > 0, found["best_tail"], found["best_head"])
     return found.assign(predicted=best)
 
@@ -78,7 +76,8 @@ def outcomes(
     check_data(trained)
     graph, chosen = trained.graph(), methods.get(method)
     asked = [(FLOAT,) * len(graph.layers), *rows]  # the float model's margins give the step
-    reduce = engine.whole(_groups(trained, graph.classes))
+    tail = [label for label in range(graph.classes) if label not in head]
+    reduce = engine.whole({"head": head, "tail": tail})
     found = predict(graph, chosen, asked, trained, on, reduce)
     step = 2.0 ** np.floor(np.log2(found["margin"][0].std() / STEPS + 1e-12))
     found["margin"] = _on_steps(found["margin"], step)
@@ -98,23 +97,15 @@ def logits(
     question: Question, rows: Sequence[Row], *, classifier: str, method: str, images: str
 ) -> xr.Dataset:
     """Compute what is not known, in float32; the keywords say how, and are the key."""
+    from ltqlib import engine
     from ltqlib.quantization import methods
 
     trained, on = question.trained, question.on
     check_data(trained)
-    graph = trained.graph()
-
-    def reduce(found: Any) -> dict[str, Any]:
-        return {"logits": found.float().cpu().numpy()}
-
-    found = predict(graph, methods.get(method), rows, trained, on, reduce)["logits"]
+    graph, how = trained.graph(), methods.get(method)
+    found = predict(graph, how, rows, trained, on, engine.every)["logits"]
     kept = {"logits": (("image", "configuration", "class"), found.transpose(1, 0, 2))}
     return _packed(_labelled(kept, rows, graph, on), "logits", LOGIT_STEP)
-
-
-def _head(trained: Trained) -> tuple[int, ...]:
-    """Labels of the first group: the head; every other class counts as tail."""
-    return next(iter(trained.data.groups.values()))
 
 
 def check_data(trained: Trained) -> None:
@@ -140,7 +131,7 @@ def predict(
     from ltqlib import engine
 
     if calibration is None and method.calibrated:
-        calibration = _calibration_images(trained)
+        calibration = trained.data.images[drawn(trained, CALIBRATION)]
     if not method.local:
         return _one_by_one(graph, method, rows, on, reduce, calibration)
     samples = method.samples(graph, calibration)  # type: ignore[attr-defined]
@@ -174,15 +165,10 @@ def _one_by_one(
     return {name: np.stack([each[name] for each in found]) for name in found[0]}
 
 
-def _groups(trained: Trained, classes: int) -> dict[str, tuple[int, ...]]:
-    head = _head(trained)
-    return {"head": head, "tail": tuple(label for label in range(classes) if label not in head)}
-
-
-def _calibration_images(trained: Trained) -> npt.NDArray[np.uint8]:
-    """Training images drawn with the seed of the network, as they are: long-tailed."""
+def drawn(trained: Trained, images: int) -> npt.NDArray[np.int64]:
+    """Positions of training images drawn with the seed of the network, as they are: long-tailed."""
     order = np.random.default_rng(trained.config.seed).permutation(len(trained.data.images))
-    return trained.data.images[np.sort(order[:CALIBRATION])]
+    return np.sort(order[:images])
 
 
 def _on_steps(margin: npt.NDArray, step: float) -> npt.NDArray[np.float64]:

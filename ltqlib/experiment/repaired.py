@@ -17,7 +17,7 @@ from ltqlib.data import Split
 from ltqlib.evidence import remember_rows
 from ltqlib.experiment.evaluate import METHOD, Models, along, described
 from ltqlib.experiment.networks import Trained
-from ltqlib.experiment.outcomes import CALIBRATION, FLOAT, Question, Row, check_data, predict
+from ltqlib.experiment.outcomes import CALIBRATION, FLOAT, Question, Row, check_data, drawn, predict
 from ltqlib.statistics.curve import Images
 from ltqlib.statistics.logits import outcomes_of
 from ltqlib.statistics.operating import equal_head
@@ -104,7 +104,8 @@ def losses(
     ways += [{"images": n, "unlabelled": array[:, at : at + n]} for at, n in parts]
     fixed: dict[str, Any] = {"reference": {"configuration": 0}, "seed": trained.config.seed}
     each = [test[1:], *(repaired_logits(test, **fixed, **way) for way in ways)]
-    return _kept(xr.concat(each, "repair"), test[0], rows, repairs)
+    kept = _kept(xr.concat(each, "repair"), test[0], rows)
+    return kept.assign_coords(repair=list(repairs), layer=list(trained.layers))
 
 
 LOGITS = ("configuration", "image", "class")
@@ -117,9 +118,7 @@ def _described(logits: xr.DataArray, trained: Trained) -> xr.DataArray:
     return described(whole, trained)["logits"].assign_coords(configuration=numbers)
 
 
-def _kept(
-    logits: xr.DataArray, floating: xr.DataArray, rows: Sequence[Row], repairs: Sequence[str]
-) -> xr.Dataset:
+def _kept(logits: xr.DataArray, floating: xr.DataArray, rows: Sequence[Row]) -> xr.Dataset:
     """Losses of the logits (repair, configuration, image, class), as small as they can be."""
     known, outcomes = outcomes_of(floating), outcomes_of(logits)
     equal, there = equal_head(outcomes, known), equal_head(known, known)
@@ -131,31 +130,23 @@ def _kept(
     found["slope"] = equal["slope"].where(reached).astype("float32")
     found["widths"] = (("configuration", "layer"), np.array(rows, np.uint8))
     found = found.reset_coords(drop=True)
-    labels = floating["label"].values.astype(np.uint8)
-    layer = list(question.trained.layers)
-    return found.assign_coords(label=("image", labels), repair=list(repairs), layer=layer)
+    return found.assign_coords(label=("image", floating["label"].values.astype(np.uint8)))
 
 
 @functools.lru_cache(maxsize=1)
 def _images(trained: Trained, unlabelled: int) -> tuple[Split, list[tuple[int, int]]]:
     """Test images, training images and balanced training images; where the latter two are."""
     data, test = trained.data, trained.data.test
-    drawn = [_training(trained, unlabelled), _balanced(trained, unlabelled)]
-    images = np.concatenate([test.images, *(data.images[chosen] for chosen in drawn)])
-    labels = np.concatenate([test.labels, *(data.labels[chosen] for chosen in drawn)])
-    first, second = (len(chosen) for chosen in drawn)
+    both = [drawn(trained, unlabelled), _balanced(trained, unlabelled)]
+    images = np.concatenate([test.images, *(data.images[chosen] for chosen in both)])
+    labels = np.concatenate([test.labels, *(data.labels[chosen] for chosen in both)])
+    first, second = (len(chosen) for chosen in both)
     parts = [(len(test), first), (len(test) + first, second)]
     return Split.of(images, labels, data.classes, counts=data.counts), parts
 
 
-def _training(trained: Trained, images: int) -> npt.NDArray[np.int64]:
-    """Positions of training images, drawn with the seed of the network."""
-    order = np.random.default_rng(trained.config.seed).permutation(len(trained.data.images))
-    return np.sort(order[:images])
-
-
 def _balanced(trained: Trained, images: int) -> npt.NDArray[np.int64]:
-    """The same, equally many of each class: as many as the rarest class has, at most."""
+    """Positions of training images, equally many of each class, as many as the rarest has."""
     labels, classes = trained.data.labels, len(trained.data.classes)
     order = np.random.default_rng(trained.config.seed).permutation(len(labels))
     most = min(images // classes, *trained.data.counts)
@@ -170,13 +161,11 @@ def _float(trained: Trained, unlabelled: int) -> npt.NDArray:
 
 def _logits(trained: Trained, rows: Sequence[Row], on: Split, method: str) -> npt.NDArray:
     """(rows, images, classes), float32."""
+    from ltqlib import engine
     from ltqlib.quantization import methods
-
-    def reduce(found: Any) -> dict[str, Any]:
-        return {"logits": found.float().cpu().numpy()}
 
     name = method.removesuffix(BALANCED)
     chosen = _balanced(trained, CALIBRATION) if name != method else None
     images = None if chosen is None else trained.data.images[chosen]
     graph, how = trained.graph(), methods.get(name)
-    return predict(graph, how, rows, trained, on, reduce, images)["logits"]
+    return predict(graph, how, rows, trained, on, engine.every, images)["logits"]

@@ -60,11 +60,7 @@ class Model:
 
 
 def checked_labels(graph: Graph, images: Any, labels: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """Labels (N,) as whole numbers, one an image.
-
-    Raises:
-        InputError: no image, or labels that do not fit the images or the classes.
-    """
+    """Labels (N,) as whole numbers, one an image."""
     found = np.asarray(labels).astype(np.int64)
     if not len(images):
         raise InputError("no image was given: sensitivity is measured on images")

@@ -130,11 +130,7 @@ def perturbation(trace: xr.DataArray, graph: Graph, variants: Variants) -> xr.Da
 
 
 def table_of(graph: Graph, variants: Variants) -> tuple[list[str], list[int]]:
-    """(layers, widths) of variants.
-
-    Raises:
-        InputError: other layers than the graph's, or layers that have different widths.
-    """
+    """(layers, widths) of variants."""
     layers = list(graph.layers)
     if list(variants) != layers:
         raise InputError(f"variants are needed of every layer, in order: {', '.join(layers)}")

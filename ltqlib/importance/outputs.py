@@ -48,11 +48,8 @@ def one_layer_logits(
     for row in range(len(layers)):
         widths[row, 1:, row] = bits
 
-    def whole(logits: Any) -> dict[str, Any]:
-        return {"logits": logits.float().cpu().numpy()}
-
     rows = widths.reshape(-1, len(layers))
-    found = engine.predict(graph, variants, rows, images, whole, progress=progress)["logits"]
+    found = engine.predict(graph, variants, rows, images, engine.every, progress=progress)["logits"]
     shaped = found.reshape(*widths.shape[:2], *found.shape[1:])
     coords: dict[str, Any] = {"layer": layers, "bits": [FLOAT, *bits]}
     if labels is not None:

@@ -59,12 +59,7 @@ class Value:
 
 
 def probe(traced: Traced, example: Tensor) -> dict[fx.Node, Value]:
-    """What is known of every tensor that the graph computes.
-
-    Raises:
-        InputError: a value that lives on past a layer mixes images, or the graph does not run on
-            one image alone.
-    """
+    """What is known of every tensor that the graph computes."""
     images = probe_images(example)
     found: dict[fx.Node, Value] = {}
     for node, operands, results in _together(traced, [images, *(images[p] for p in PICKS)]):

@@ -56,10 +56,6 @@ def trace(module: nn.Module, example: Tensor) -> Traced:
 
     Args:
         example: images as the module takes them, (B, ...).
-
-    Raises:
-        InputError: the module cannot be exported with a batch of any size, has control flow that
-            depends on the images, or returns something other than one tensor of logits.
     """
     program = _export(copy.deepcopy(module).eval(), example)
     return _Copy(program, module).run()

@@ -272,11 +272,7 @@ def verdicts(profile: str = "laptop", source: str = "cifar10", page: str = "") -
 
 
 def committed() -> dict[str, str]:
-    """The verdicts that the book was written with (book/claims.yml).
-
-    Raises:
-        InputError: the file is missing or names an unknown claim or verdict.
-    """
+    """The verdicts that the book was written with (book/claims.yml)."""
     path = paths.book("claims.yml")
     try:
         told = yaml.safe_load(path.read_text(encoding="utf-8"))

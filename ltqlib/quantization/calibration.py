@@ -23,9 +23,6 @@ def choose_range(x: Tensor, method: str, bits: int, symmetric: bool) -> tuple[Te
 
     Returns:
         two tensors of shape (rows,).
-
-    Raises:
-        InputError: an unknown method, or bits outside 2..8.
     """
     if method == "min-max":
         return x.amin(1), x.amax(1)

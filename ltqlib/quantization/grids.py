@@ -56,11 +56,7 @@ class QParams:
 
 
 def quant_range(bits: int, symmetric: bool) -> tuple[int, int]:
-    """(quant_min, quant_max): ``±(2**(b-1) - 1)`` when symmetric, else ``0 .. 2**b - 1``.
-
-    Raises:
-        InputError: bits outside 2..8.
-    """
+    """(quant_min, quant_max): ``±(2**(b-1) - 1)`` when symmetric, else ``0 .. 2**b - 1``."""
     if not MIN_BITS <= bits <= MAX_BITS:
         raise InputError(f"{bits} bits: uniform quantization here takes {MIN_BITS} to {MAX_BITS}")
     if symmetric:

@@ -156,11 +156,7 @@ class Curve:
 
 
 def images_of(outcomes: xr.Dataset, head: str = "head", tail: str = "tail") -> Images:
-    """The images of ``outcomes`` with the weights of two of their groups.
-
-    Raises:
-        InputError: a variable, coordinate or group is missing.
-    """
+    """The images of ``outcomes`` with the weights of two of their groups."""
     if not isinstance(outcomes, xr.Dataset):
         raise InputError(f"outcomes are a Dataset, not {type(outcomes).__name__}: see evaluate")
     for name in NEEDED:

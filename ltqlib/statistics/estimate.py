@@ -202,11 +202,7 @@ def _groups(
 
 
 def group_members(values: xr.DataArray | xr.Dataset) -> dict[str, list[int]]:
-    """Labels of each group that the coordinate ``group`` names, head before tail.
-
-    Raises:
-        InputError: the coordinate is missing, or a class lies in two groups.
-    """
+    """Labels of each group that the coordinate ``group`` names, head before tail."""
     if "group" not in values.coords or values["group"].dims != ("image",):
         raise InputError("the coordinate group on image is missing: assign it, or give by=...")
     pairs = sorted(

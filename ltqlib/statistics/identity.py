@@ -85,9 +85,6 @@ class IdentityFit:
             log10_count: the weight of the slope.
             class_weights: the weight of each class named; they must sum to 0, for only
                 differences between class effects are defined.
-
-        Raises:
-            InputError: a class is unknown, or the weights do not sum to 0.
         """
         if unknown := sorted(map(str, set(class_weights) - set(self.classes))):
             known = ", ".join(map(str, self.classes))
@@ -114,10 +111,6 @@ def fit_identity(values: xr.DataArray) -> IdentityFit:
     Args:
         values: points of each class, dimensions (order, seed, class), with the coordinate
             ``count`` (training images) on order and class; NaN where a seed was not trained.
-
-    Raises:
-        InputError: a dimension or the count is missing, a count is below 1, a value is not finite,
-            a run lacks a class, or no class changes its count (there is one order only).
     """
     if set(values.dims) != {"order", "seed", "class"} or "count" not in values.coords:
         raise InputError(

@@ -32,11 +32,7 @@ FLOAT = {"bits": 32}  # the model that others are compared with, unless told oth
 
 
 def halves_of(outcomes: xr.Dataset) -> Halves:
-    """Masks (N,) of the two halves of the images, by name.
-
-    Raises:
-        InputError: the coordinate ``half`` is missing or has not two values.
-    """
+    """Masks (N,) of the two halves of the images, by name."""
     if "half" not in outcomes.coords or outcomes["half"].dims != ("image",):
         raise InputError("the outcomes have no coordinate half on image: offsets need two halves")
     half = outcomes["half"].to_numpy()

@@ -51,9 +51,6 @@ def held_out(labels: Labels, share: float) -> npt.NDArray[np.bool_]:
 
     Stratified and fixed: the draw depends on the labels and the share alone, so every recipe and
     seed is trained and judged on the same images.
-
-    Raises:
-        InputError: a class would have no image left to train on.
     """
     mask = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels) if share else ():

@@ -37,9 +37,6 @@ def make_loss(
         deferred: with ``reweight``, the weights of ``class-weighted`` from 80 % of the steps on
             (deferred re-weighting, DRW; Cao et al., 2019, algorithm 1).
         smoothing: share of a label that is spread evenly over all classes (Szegedy et al., 2016).
-
-    Raises:
-        InputError: re-weighting asked for with a loss that has weights of its own.
     """
     n = torch.tensor(counts, dtype=torch.float32, device=device)
     always, late = class_weights(n), name == "ldam-drw" or deferred == "reweight"

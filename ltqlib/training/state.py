@@ -59,11 +59,7 @@ class Keeper:
         return history
 
     def after_epoch(self, history: list[Row]) -> None:
-        """Write the state, unless that was done a moment ago.
-
-        Raises:
-            InputError: the disk is full or cannot be written.
-        """
+        """Write the state, unless that was done a moment ago."""
         if self.path and time.monotonic() - self.written >= EVERY:
             self._write(self.path, history)
             self.written = time.monotonic()

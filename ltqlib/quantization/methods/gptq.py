@@ -79,11 +79,7 @@ class GPTQ(LocalMethod):
     def variant(
         self, graph: "Graph", layer: str, bits: int, sample: Tensor | None = None
     ) -> Variant:
-        """The layer rounded with ``sample``, its (groups, K, K) of :meth:`calibrate`.
-
-        Raises:
-            InputError: bits outside 2..8, no sample, or too many inputs.
-        """
+        """The layer rounded with ``sample``, its (groups, K, K) of :meth:`calibrate`."""
         weight = graph.weight(layer)
         grid = self.grids.weight_qparams(weight, bits)
         if sample is None and math.prod(weight.shape[1:]) > MOST_INPUTS:

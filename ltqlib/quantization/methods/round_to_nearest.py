@@ -53,11 +53,7 @@ class RoundToNearest(LocalMethod):
     def variant(
         self, graph: "Graph", layer: str, bits: int, sample: Tensor | None = None
     ) -> Variant:
-        """The layer rounded to ``bits``; ``sample`` (values,) of its input, if that is quantized.
-
-        Raises:
-            InputError: bits outside 2..8, no sample where needed, weights that are not finite.
-        """
+        """The layer rounded to ``bits``; ``sample`` (values,) of its input, if quantized."""
         weight = graph.weight(layer)
         grid = self.weight_qparams(weight, bits)
         if not torch.isfinite(weight).all():
@@ -73,11 +69,7 @@ class RoundToNearest(LocalMethod):
         return choose_qparams(low, high, bits, self.weight_symmetric)
 
     def input_qparams(self, layer: str, bits: int, sample: Tensor | None) -> QParams | None:
-        """The per-tensor grid of a layer's input from a sample of its values; None if float.
-
-        Raises:
-            InputError: a sample is needed and missing.
-        """
+        """The per-tensor grid of a layer's input from a sample of its values; None if float."""
         if not self.activations:
             return None
         if sample is None:
