@@ -155,8 +155,8 @@ class Curve:
         return levels, offsets, np.concatenate([[0.0], np.diff(places), [0.0]])
 
 
-def images_of(outcomes: xr.Dataset, head: str = "head", tail: str = "tail") -> Images:
-    """The images of ``outcomes`` with the weights of two of their groups."""
+def images_of(outcomes: xr.Dataset) -> Images:
+    """The images of ``outcomes`` with the weights of their groups head and tail."""
     if not isinstance(outcomes, xr.Dataset):
         raise InputError(f"outcomes are a Dataset, not {type(outcomes).__name__}: see evaluate")
     for name in NEEDED:
@@ -169,10 +169,12 @@ def images_of(outcomes: xr.Dataset, head: str = "head", tail: str = "tail") -> I
     if margin.dtype.kind not in "biuf" or np.isinf(margin.values).any() or not margin.size:
         raise InputError("margins are finite numbers, and NaN where nothing was measured")
     members = group_members(outcomes)
-    for name in (head, tail):
+    for name in ("head", "tail"):
         if name not in members:
             raise InputError(f"group {name!r} is not among the images': {', '.join(members)}")
-    return Images.of(outcomes["label"].to_numpy(), np.array(members[head]), np.array(members[tail]))
+    return Images.of(
+        outcomes["label"].to_numpy(), np.array(members["head"]), np.array(members["tail"])
+    )
 
 
 def of_each_model(
@@ -208,20 +210,14 @@ def of_each_model(
     return found if isinstance(found, tuple) else (found,)
 
 
-def head_tail_curve(
-    outcomes: xr.Dataset,
-    offsets: npt.ArrayLike | None = None,
-    *,
-    head: str = "head",
-    tail: str = "tail",
-) -> xr.Dataset:
+def head_tail_curve(outcomes: xr.Dataset, offsets: npt.ArrayLike | None = None) -> xr.Dataset:
     """Accuracy along the curve of every model, percent, on all of the images given.
 
     Args:
-        outcomes: with ``best_head``, ``best_tail`` and ``margin`` of each image.
+        outcomes: with ``best_head``, ``best_tail`` and ``margin`` of each image, and the groups
+            ``head`` and ``tail`` in the coordinate ``group``.
         offsets: (K,) numbers added to the logits of the tail's classes; left out, 201 that span
             the curve, and 0.
-        head, tail: names of the two groups in the coordinate ``group``.
 
     Returns:
         ``head``, ``tail`` and ``norm`` (all classes) with the dimension ``offset`` instead of
@@ -230,7 +226,7 @@ def head_tail_curve(
     Raises:
         InputError: a variable, coordinate or group is missing.
     """
-    images = images_of(outcomes, head, tail)
+    images = images_of(outcomes)
     if outcomes["margin"].isnull().all():
         raise InputError("the outcomes have no model that was measured: all margins are NaN")
     if offsets is None:

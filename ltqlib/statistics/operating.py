@@ -42,9 +42,7 @@ def halves_of(outcomes: xr.Dataset) -> Halves:
     return {name: half == name for name in names}
 
 
-def at_equal_head(
-    outcomes: xr.Dataset, reference: Reference = FLOAT, *, head: str = "head", tail: str = "tail"
-) -> xr.DataArray:
+def at_equal_head(outcomes: xr.Dataset, reference: Reference = FLOAT) -> xr.DataArray:
     """Right (1) or wrong (0) of each image with all models at the reference's head accuracy.
 
     On one half of the images the reference takes the offset of its best norm accuracy, and every
@@ -55,7 +53,6 @@ def at_equal_head(
         outcomes: with ``best_head``, ``best_tail`` and ``margin`` of each image.
         reference: which of the models: a selection such as ``{"bits": 32}``, or outcomes of
             their own on the same images.
-        head, tail: names of the two groups in the coordinate ``group``.
 
     Returns:
         float32, NaN where the reference's head accuracy is out of a model's reach, even at the
@@ -65,19 +62,17 @@ def at_equal_head(
     Raises:
         InputError: a variable, coordinate, group or the reference is missing.
     """
-    return equal_head(outcomes, reference, head=head, tail=tail)["right"]
+    return equal_head(outcomes, reference)["right"]
 
 
-def equal_head(
-    outcomes: xr.Dataset, reference: Reference = FLOAT, *, head: str = "head", tail: str = "tail"
-) -> xr.Dataset:
+def equal_head(outcomes: xr.Dataset, reference: Reference = FLOAT) -> xr.Dataset:
     """What :func:`at_equal_head` returns, as ``right``, and how it came about.
 
     ``offset``: used on each half (dimension ``judged``), chosen on the other; ``target``: the
     head accuracy there of the reference, percent; ``reached``: whether the model reaches it;
     ``slope``: tail accuracy that the model gives up there for one point more of head accuracy.
     """
-    images, halves = images_of(outcomes, head, tail), halves_of(outcomes)
+    images, halves = images_of(outcomes), halves_of(outcomes)
     count, two = len(images.labels), {"judged": len(halves)}
 
     def target_of(curve: Curve) -> tuple[Floats]:
@@ -104,9 +99,7 @@ def equal_head(
     return xr.Dataset(found, attrs=dict(outcomes.attrs))
 
 
-def tail_at_equal_head(
-    outcomes: xr.Dataset, reference: Reference = FLOAT, *, head: str = "head", tail: str = "tail"
-) -> xr.DataArray:
+def tail_at_equal_head(outcomes: xr.Dataset, reference: Reference = FLOAT) -> xr.DataArray:
     """What each image contributes to the tail accuracy at equal head accuracy, for intervals.
 
     Its mean over all classes is the tail accuracy (:func:`at_equal_head`, corrected to first order
@@ -116,32 +109,28 @@ def tail_at_equal_head(
 
     Args, Raises: as :func:`at_equal_head`, NaN included.
     """
-    names = {"head": head, "tail": tail}
     known = selected(outcomes, reference)
-    found = equal_head(outcomes, known, **names)
-    ahead = found["right"] - equal_head(known, known, **names)["right"]
-    return from_groups(
-        outcomes, head=found["slope"] * ahead, tail=found["right"], names=(head, tail)
-    ).assign_attrs(outcomes.attrs)
+    found = equal_head(outcomes, known)
+    ahead = found["right"] - equal_head(known, known)["right"]
+    terms = from_groups(outcomes, head=found["slope"] * ahead, tail=found["right"])
+    return terms.assign_attrs(outcomes.attrs)
 
 
-def from_groups(
-    outcomes: xr.Dataset, head: xr.DataArray, tail: xr.DataArray, names: tuple[str, str]
-) -> xr.DataArray:
+def from_groups(outcomes: xr.Dataset, head: xr.DataArray, tail: xr.DataArray) -> xr.DataArray:
     """Values whose mean over all classes is the mean of ``head`` over the head's classes plus
     the mean of ``tail`` over the tail's."""
-    images = images_of(outcomes, *names)
+    images = images_of(outcomes)
     with np.errstate(invalid="ignore"):
         share = [xr.DataArray(w / images.norm, dims="image") for w in (images.head, images.tail)]
     return share[0] * head + share[1] * tail
 
 
-def at_best(outcomes: xr.Dataset, *, head: str = "head", tail: str = "tail") -> xr.DataArray:
+def at_best(outcomes: xr.Dataset) -> xr.DataArray:
     """Right (1) or wrong (0) of each image with every model at the best point of its own curve.
 
     float32, NaN for a seed that was not measured. Args, Raises: as :func:`at_equal_head`.
     """
-    images, halves = images_of(outcomes, head, tail), halves_of(outcomes)
+    images, halves = images_of(outcomes), halves_of(outcomes)
 
     def one(curve: Curve) -> tuple[npt.NDArray]:
         right = np.empty(len(images.labels))

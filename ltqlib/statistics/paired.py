@@ -13,6 +13,7 @@ from ltqlib.statistics.estimate import Estimates, class_names, table_of
 from ltqlib.statistics.intervals import Interval
 
 Floats = npt.NDArray[np.float64]
+LEVEL = 0.95
 
 
 class McNemar(NamedTuple):
@@ -77,15 +78,13 @@ def class_means(values: xr.DataArray) -> xr.DataArray:
     return xr.dot(values.astype(float), share, dim="image").assign_coords({"class": labels})
 
 
-def over_seeds(values: xr.DataArray, level: float = 0.95, unit: str = "Points") -> Estimates:
-    """Mean over seeds with Student's interval; of one seed no interval (NaN).
+def over_seeds(values: xr.DataArray) -> Estimates:
+    """Mean over seeds with Student's 95 % interval; of one seed no interval (NaN).
 
     For what has no interval over images of its own: a minimum, a rank correlation.
 
     Args:
         values: dimension ``seed`` (NaN: not measured); ``group`` and all others become rows.
-        level: of the intervals.
-        unit: what the values are, for the table.
 
     Raises:
         InputError: there is no dimension ``seed``.
@@ -103,7 +102,7 @@ def over_seeds(values: xr.DataArray, level: float = 0.95, unit: str = "Points") 
     squares = (weight * (filled - np.nan_to_num(mean)[..., None]) ** 2).sum(axis=-1)
     sd = np.where(many, np.sqrt(squares / np.maximum(seeds - 1, 1)), np.nan)
     error = sd / np.sqrt(np.maximum(seeds, 1))
-    half = stats.t.isf((1 - level) / 2, np.maximum(seeds - 1, 1)) * error
+    half = stats.t.isf((1 - LEVEL) / 2, np.maximum(seeds - 1, 1)) * error
     exact = error < 1e-12
     ratio = np.abs(mean) / np.where(exact, 1.0, error)
     p_value = 2 * stats.t.sf(ratio, np.maximum(seeds - 1, 1))
@@ -111,7 +110,7 @@ def over_seeds(values: xr.DataArray, level: float = 0.95, unit: str = "Points") 
     found = Interval(mean, mean - half, mean + half, p_value, seeds, sd)
     names: dict[Hashable, npt.NDArray] = {dim: values[dim].to_numpy() for dim in rows}
     table = table_of(found, names, values["group"].values.tolist(), "group")
-    table.attrs = {"level": level, "unit": unit, "over": "seeds"}
+    table.attrs = {"level": LEVEL, "over": "seeds"}
     return table
 
 

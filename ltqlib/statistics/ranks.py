@@ -16,17 +16,13 @@ from ltqlib.statistics.intervals import Interval
 from ltqlib.statistics.paired import rank_correlation
 
 Floats = npt.NDArray[np.float64]
-RESAMPLES = 400
+RESAMPLES, LEVEL = 400, 0.95
 
 
 def ranks_differ(
-    first: xr.DataArray,
-    second: xr.DataArray | None = None,
-    *,
+    outcomes: xr.DataArray,
     by: tuple[str, str] = ("norm", "tail"),
-    over: str = "layer",
     resamples: int = RESAMPLES,
-    level: float = 0.95,
 ) -> Estimates:
     """Do two criteria rank the layers differently, beyond the noise of a ranking?
 
@@ -37,45 +33,41 @@ def ranks_differ(
     their variance to that of the mean over seeds (Student t).
 
     Args:
-        first: outcomes (or losses) of each image, dimensions ``over``, image and perhaps seed.
-        second: the same for the second criterion, where it is another quantity.
-        by: the groups whose means are ranked: "norm" or a name in the coordinate ``group``.
-        over: the dimension that is ranked.
+        outcomes: of each image, or losses, dimensions layer, image and perhaps seed.
+        by: the two groups whose means are ranked: "norm" or a name in the coordinate ``group``.
         resamples: bootstrap samples.
-        level: of the interval.
 
     Returns:
-        One row, in units of Spearman's rho.
+        One row, in units of Spearman's rho, with its 95 % interval.
 
     Raises:
         InputError: a dimension or group is missing, or a class has fewer than two images.
     """
-    arrays = [_ordered(each, over) for each in (first, second) if each is not None]
-    labels = first["label"].to_numpy()
+    array = _ordered(outcomes)
+    labels = outcomes["label"].to_numpy()
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     if min(map(len, members)) < 2:
         raise InputError("ranks_differ needs two images of each class: one for each half")
-    # criterion -> class -> (seeds, layers, images of the class), each in one piece
-    blocks = [[array[..., mine] for mine in members] for array in arrays]
-    weights = _shares(first, by)
+    # of each class, (seeds, layers, images of the class), in one piece
+    blocks = [array[..., mine] for mine in members]
+    weights = _shares(outcomes, by)
     generator = np.random.default_rng(0)
     values = np.array(
         [_disagreement(blocks, members, weights, generator) for _ in range(resamples)]
     )  # (resamples, seeds)
-    found = _interval(values, level)
-    table = table_of(found, {}, ["within less between"], "group")
-    table.attrs = {"level": level, "unit": "Spearman's rho", "images": len(labels)}
+    table = table_of(_interval(values), {}, ["within less between"], "group")
+    table.attrs = {"level": LEVEL, "unit": "Spearman's rho", "images": len(labels)}
     return table
 
 
-def _ordered(values: xr.DataArray, over: str) -> npt.NDArray[np.float32]:
+def _ordered(values: xr.DataArray) -> npt.NDArray[np.float32]:
     """(seeds, layers, images)."""
-    if missing := {over, "image"} - set(values.dims):
+    if missing := {"layer", "image"} - set(values.dims):
         raise InputError(f"ranks_differ needs the dimension {min(missing)}, not {values.dims}")
-    if extra := set(values.dims) - {over, "image", "seed"}:
+    if extra := set(values.dims) - {"layer", "image", "seed"}:
         raise InputError(f"ranks_differ: select one value of {min(map(str, extra))} first")
     whole = values if "seed" in values.dims else values.expand_dims("seed")
-    return whole.transpose("seed", over, "image").to_numpy().astype(np.float32)
+    return whole.transpose("seed", "layer", "image").to_numpy().astype(np.float32)
 
 
 def _shares(values: xr.DataArray, by: Sequence[str]) -> list[Floats]:
@@ -88,24 +80,19 @@ def _shares(values: xr.DataArray, by: Sequence[str]) -> list[Floats]:
 
 
 def _disagreement(
-    blocks: Sequence[Sequence[npt.NDArray[np.float32]]],
+    blocks: Sequence[npt.NDArray[np.float32]],
     members: Sequence[npt.NDArray[np.intp]],
     weights: Sequence[Floats],
     generator: np.random.Generator,
 ) -> Floats:
     """The difference of rank correlations for each seed, on one pair of random halves."""
     images = _two_halves(members, generator, sum(map(len, members)))
-    # criterion, half -> (seeds, layers, classes); one criterion where both are of the same outcomes
+    # half -> (seeds, layers, classes)
     means = [
-        [
-            np.stack([b @ half[mine] for b, mine in zip(each, members, strict=True)], axis=-1)
-            for half in images
-        ]
-        for each in blocks
+        np.stack([b @ half[mine] for b, mine in zip(blocks, members, strict=True)], axis=-1)
+        for half in images
     ]
-    pairs = zip((means * 2)[:2], weights, strict=True)
-    scores = [[half @ weight for half in each] for each, weight in pairs]
-    (first_a, first_b), (second_a, second_b) = scores
+    (first_a, first_b), (second_a, second_b) = [[m @ weight for m in means] for weight in weights]
     within = rank_correlation(first_a, first_b) + rank_correlation(second_a, second_b)
     between = rank_correlation(first_a, second_b) + rank_correlation(second_a, first_b)
     return (within - between) / 2
@@ -125,7 +112,7 @@ def _two_halves(
     return found
 
 
-def _interval(values: Floats, level: float) -> Interval:
+def _interval(values: Floats) -> Interval:
     """From (resamples, seeds): variance over resamples and that of the mean over seeds."""
     seeds = values.shape[1]
     variance = values.mean(axis=1).var(ddof=1)
@@ -133,6 +120,6 @@ def _interval(values: Floats, level: float) -> Interval:
     total = variance + (sd**2 / seeds if seeds > 1 else 0.0)
     value, error = float(values.mean()), float(np.sqrt(total))
     df = seeds - 1 if seeds > 1 else np.inf
-    reach = float(stats.t.isf((1 - level) / 2, df)) * error
+    reach = float(stats.t.isf((1 - LEVEL) / 2, df)) * error
     p_value = 2 * float(stats.t.sf(abs(value) / error, df)) if error else float(value == 0)
     return Interval(value, value - reach, value + reach, p_value, seeds, sd)

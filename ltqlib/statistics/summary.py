@@ -15,14 +15,12 @@ from ltqlib.statistics.operating import FLOAT, Reference, at_best, from_groups, 
 MEASURES = ("norm at best point", "norm lost at best point", "area lost")
 
 
-def curve_summary(
-    outcomes: xr.Dataset, reference: Reference = FLOAT, *, head: str = "head", tail: str = "tail"
-) -> Estimates:
+def curve_summary(outcomes: xr.Dataset, reference: Reference = FLOAT) -> Estimates:
     """What the curve of each model says as a whole, and what it lost against the reference.
 
     Args:
         outcomes: with ``best_head``, ``best_tail`` and ``margin`` of each image.
-        reference, head, tail: as :func:`ltqlib.statistics.operating.at_equal_head`.
+        reference: as :func:`ltqlib.statistics.operating.at_equal_head`.
 
     Returns:
         One row for each model and measure, points: accuracy over all classes at the best point of
@@ -33,9 +31,9 @@ def curve_summary(
     Raises:
         InputError: a variable, coordinate, group or the reference is missing.
     """
-    known, two = selected(outcomes, reference), {"head": head, "tail": tail}
-    best, best_known = (at_best(each, **two) for each in (outcomes, known))
-    area = area_under_curve(known, **two) - area_under_curve(outcomes, **two)
+    known = selected(outcomes, reference)
+    best, best_known = at_best(outcomes), at_best(known)
+    area = area_under_curve(known) - area_under_curve(outcomes)
     measures = pd.Index(MEASURES, name="measure")
     found = xr.concat([best, best_known - best, area], measures, combine_attrs="drop_conflicts")
     table = estimate(found.transpose(..., "measure", "image"), by="norm")
@@ -54,9 +52,7 @@ def estimate_each(
     return table
 
 
-def area_under_curve(
-    outcomes: xr.Dataset, *, head: str = "head", tail: str = "tail"
-) -> xr.DataArray:
+def area_under_curve(outcomes: xr.Dataset) -> xr.DataArray:
     """What each image contributes to the area under the curve, for intervals.
 
     The area is the mean, over pairs of a head and a tail image, of "there is an offset with which
@@ -67,10 +63,10 @@ def area_under_curve(
 
     Args, Raises: as :func:`ltqlib.statistics.curve.head_tail_curve`.
     """
-    images = images_of(outcomes, head, tail)
+    images = images_of(outcomes)
     sizes = [{"image": len(images.labels)}] * 2
     of_head, of_tail = of_each_model(_components, outcomes, images, sizes)
-    terms = from_groups(outcomes, head=of_head, tail=of_tail, names=(head, tail))
+    terms = from_groups(outcomes, head=of_head, tail=of_tail)
     return terms.assign_attrs(outcomes.attrs)
 
 

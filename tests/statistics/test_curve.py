@@ -155,7 +155,10 @@ def test_margins_of_few_digits_tie_and_are_still_cut_between(outcomes):
         (lambda o: at_equal_head(o.isel(image=o["half"] == "judge")), "judged on the other"),
         (lambda o: at_equal_head(o, {"bits": 8}), "no bits = 8"),
         (lambda o: at_equal_head(o, o.isel(image=slice(10))), "on the images of the outcomes"),
-        (lambda o: head_tail_curve(o, tail="few"), "group 'few' is not among"),
+        (
+            lambda o: head_tail_curve(o.assign_coords(group=("image", ["few"] * o.sizes["image"]))),
+            "group 'head' is not among",
+        ),
     ],
 )
 def test_bad_input_is_named(outcomes, call, message):

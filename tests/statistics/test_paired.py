@@ -80,7 +80,7 @@ def test_class_means_keep_the_other_dimensions(outcomes):
 def test_over_seeds_is_the_t_test():
     values = np.random.default_rng(0).normal(1, 1, (4, 3))
     labelled = xr.DataArray(values, {"metric": list("abc")}, ("seed", "metric"))
-    found = over_seeds(labelled, unit="Spearman's rho")
+    found = over_seeds(labelled)
     for place, name in enumerate("abc"):
         test = stats.ttest_1samp(values[:, place], 0)
         interval = test.confidence_interval()
@@ -88,7 +88,7 @@ def test_over_seeds_is_the_t_test():
         assert row[["value", "low", "high", "p"]].tolist() == pytest.approx(
             [values[:, place].mean(), interval.low, interval.high, test.pvalue]
         )
-    assert found.note() == "Spearman's rho; 95 % intervals over 4 seeds"
+    assert found.note() == "Points; 95 % intervals over 4 seeds"
 
 
 def test_over_seeds_knows_missing_single_and_equal_seeds():

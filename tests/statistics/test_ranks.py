@@ -36,12 +36,10 @@ def test_a_planted_difference_is_found_and_no_other(seeds):
     assert abs(found["value"]) < 0.05
 
 
-def test_two_quantities_on_the_same_images():
-    one, other = layers(False, 2), layers(True, 2)
-    same = ranks_differ(one, one, by=("head", "head"), resamples=30).iloc[0]
-    assert same["value"] == pytest.approx(0, abs=1e-6)
-    assert ranks_differ(one, other, by=("head", "head"), resamples=30)["value"].item() > 0.5
-    assert "Spearman's rho" in ranks_differ(one, resamples=3).note()
+def test_a_group_ranks_as_itself():
+    same = ranks_differ(layers(True, 2), by=("head", "head"), resamples=30)
+    assert same["value"].item() == pytest.approx(0, abs=1e-6)
+    assert "Spearman's rho" in same.note()
 
 
 @pytest.mark.parametrize(
