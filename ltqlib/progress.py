@@ -1,5 +1,6 @@
 """Progress of long work: a bar on a terminal, plain lines otherwise, with the time left."""
 
+import math
 import sys
 import time
 from types import TracebackType
@@ -10,16 +11,16 @@ class Progress:
     """Count ``total`` units of work; prints at most one line every ``interval`` seconds.
 
     On a terminal it is a tqdm bar. Elsewhere a line holds the share done, the time left in
-    minutes, and ``note``; work that ends within ``interval`` prints nothing. Everything goes to
-    standard error, so ``--json`` stays clean.
+    minutes, and ``note``; work that ends within ``interval``, or has no name, prints nothing.
+    Everything goes to standard error, so ``--json`` stays clean.
     """
 
     def __init__(self, total: int, what: str, interval: float = 20.0) -> None:
-        self.total, self.what, self.interval = total, what, interval
+        self.total, self.what, self.interval = total, what, interval if what else math.inf
         self.done = 0
         self.started = self.printed = time.monotonic()
         self.bar: Any = None
-        if sys.stderr.isatty():
+        if what and sys.stderr.isatty():
             from tqdm import tqdm
 
             self.bar = tqdm(total=total, desc=what, file=sys.stderr)

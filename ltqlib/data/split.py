@@ -104,13 +104,6 @@ class Split:
         """The name of each image's group (N,)."""
         return np.array(self.group_of_class)[self.labels]
 
-    @property
-    def half_of_image(self) -> npt.NDArray[np.str_]:
-        """``choose`` or ``judge`` for each image (N,)."""
-        if self.half is not None:
-            return np.full(len(self.labels), self.half)
-        return np.where(half_mask(self.labels), *HALVES)
-
     def halves(self) -> tuple["Split", "Split"]:
         """The halves ``choose`` and ``judge``: stratified, and the same for every model.
 

@@ -1,30 +1,15 @@
 """A layer with given weights, ready to be computed in float32 or bfloat16."""
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from ltqlib.engine.fusion import Fusion, can_fuse, fused_convolution
 from ltqlib.models.layers import CONVOLUTIONS, PRODUCTS, argument
+from ltqlib.quantization.grids import QParams, fake_quantize
 
 aten = torch.ops.aten
-
-
-class Grid(Protocol):
-    """A per-tensor grid: ``quantization.QParams``."""
-
-    @property
-    def scale(self) -> Tensor: ...
-
-    @property
-    def zero_point(self) -> Tensor: ...
-
-    @property
-    def quant_min(self) -> int: ...
-
-    @property
-    def quant_max(self) -> int: ...
 
 
 class Operator:
@@ -49,7 +34,7 @@ class Operator:
         bias: Tensor | None,
         dtype: torch.dtype,
         fusion: Fusion,
-        grid: Grid | None = None,
+        grid: QParams | None = None,
     ) -> None:
         self.site, self.dtype, self.grid, self.fusion = site, dtype, grid, fusion
         self.target: Any = site.target
@@ -65,7 +50,7 @@ class Operator:
     def __call__(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """(B, C_in, ...) to (B, C_out, ...) in ``dtype``; ``other`` is what the fusion adds."""
         if self.grid is not None:
-            x = _on_grid(x, self.grid)
+            x = fake_quantize(x.float(), self.grid.to(x.device))
         x = x.to(self.dtype)
         if self.taps and x.ndim == 4 and x.shape[2] * x.shape[3] < self.taps:
             return self.fusion.finish(self._as_matrix(x), other)
@@ -106,16 +91,6 @@ def _taps(site: fx.Node, weight: Tensor) -> int:
     if not plain or site.target not in CONVOLUTIONS:
         return 0
     return weight.shape[2] * weight.shape[3]
-
-
-def _on_grid(x: Tensor, grid: Grid) -> Tensor:
-    return torch.fake_quantize_per_tensor_affine(
-        x.float(),
-        grid.scale.to(x.device),
-        grid.zero_point.to(x.device),
-        grid.quant_min,
-        grid.quant_max,
-    )
 
 
 def _pair(value: Any) -> tuple[int, int]:

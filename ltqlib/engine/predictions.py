@@ -35,7 +35,6 @@ def predict(
     *,
     precision: str = "auto",
     memory: int | None = None,
-    wanted: Wanted | None = None,
     progress: str = "",
 ) -> Found:
     """What is kept of the logits of every configuration on every image.
@@ -54,7 +53,6 @@ def predict(
             bfloat16 where the chip has units for it and few cases are close.
         memory: bytes that the activations living on between layers may take (weights come on top);
             None is 256 MiB, 4 GiB on a graphics card.
-        wanted: (K, N), which cases to compute, all where None; the others are 0.
         progress: what to call the work in progress lines; none if empty.
 
     Returns:
@@ -67,16 +65,11 @@ def predict(
     tree = Tree(widths, len(graph.layers))
     memory = memory or MEMORY.get(graph.device.type, MEMORY["cpu"])
     work = _Work(graph, variants, tree, images, reduce, memory, progress)
-    needed = None if wanted is None else _merged(wanted, tree, len(images))
     if _takes_bfloat16(work, precision):
-        found = work.in_bfloat16(needed, only_if_few=precision == "auto")
+        found = work.in_bfloat16(only_if_few=precision == "auto")
     else:
-        found = work.exactly(needed)
-    found = {name: _in_order(values, tree.back) for name, values in found.items()}
-    if wanted is not None:
-        for values in found.values():
-            values[~wanted] = 0
-    return found
+        found = work.exactly()
+    return {name: _in_order(values, tree.back) for name, values in found.items()}
 
 
 @torch.inference_mode()
@@ -99,18 +92,6 @@ def predict_module(
             for start in range(0, len(images), batch)
         ]
     return {name: np.concatenate([_array(part[name]) for part in parts]) for name in parts[0]}
-
-
-def _merged(wanted: Wanted, tree: Tree, count: int) -> Wanted:
-    """What is wanted of the distinct configurations."""
-    if wanted.shape != (len(tree.back), count):
-        raise InputError(
-            f"wanted has shape {wanted.shape}: give ({len(tree.back)}, {count}), one entry a "
-            f"configuration and image"
-        )
-    merged = np.zeros((len(tree), count), dtype=bool)
-    np.logical_or.at(merged, tree.back, wanted)
-    return merged
 
 
 def _in_order(values: npt.NDArray[Any], back: Ints) -> npt.NDArray[Any]:
@@ -161,22 +142,22 @@ class _Work:
             for variant in by_width.values()
         )
 
-    def exactly(self, wanted: Wanted | None) -> Found:
+    def exactly(self) -> Found:
         """Everything in float32."""
-        return self._all(torch.float32, _Store(self), wanted, self.progress).found
+        return self._all(torch.float32, _Store(self), None, self.progress).found
 
-    def in_bfloat16(self, wanted: Wanted | None, only_if_few: bool) -> Found:
+    def in_bfloat16(self, only_if_few: bool) -> Found:
         """In bfloat16, and what is close again in float32."""
         try:
             threshold, share = self._threshold()
         except RuntimeError:  # an operator without a bfloat16 form
             if only_if_few:
-                return self.exactly(wanted)
+                return self.exactly()
             raise
         if only_if_few and share > MOSTLY:
-            return self.exactly(wanted)
+            return self.exactly()
         store = _Store(self, threshold)
-        self._all(torch.bfloat16, store, wanted, self.progress)
+        self._all(torch.bfloat16, store, None, self.progress)
         what = f"{self.progress}, close cases" if self.progress else ""
         again = _Store(self, found=store.found)
         return self._all(torch.float32, again, store.close, what).found
@@ -211,7 +192,7 @@ class _Work:
         positions = np.arange(len(self.images))
         if wanted is not None:
             positions = np.flatnonzero(wanted.any(0))
-        with Progress(len(positions), progress) if progress else _Silent() as bar:
+        with Progress(len(positions), progress) as bar:
             for start in range(0, len(positions), size):
                 at = positions[start : start + size]
                 store.at = at
@@ -226,19 +207,6 @@ class _Work:
         """Images that begin together: few enough that half the bound holds their pixels."""
         first = self.walk(torch.float32).program.steps[min(1, len(self.graph.layers))]
         return min(BATCH, max(1, self.memory // (4 * max(1, first.read_bytes))))
-
-
-class _Silent:
-    """No progress lines."""
-
-    def __enter__(self) -> "_Silent":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def update(self, amount: int) -> None:
-        pass
 
 
 class _Store:

@@ -7,18 +7,18 @@ each half finished by itself.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, fx
 
-from ltqlib.engine.operators import Grid, Operator
+from ltqlib.engine.operators import Operator
 from ltqlib.engine.program import Program, Step
 from ltqlib.engine.rows import Chunk, Part, all_images, gather, grouped, halves
 from ltqlib.engine.tree import FLOAT, Fork, Ints, Tree
 from ltqlib.errors import InputError
+from ltqlib.quantization.types import Variant
 
 # Bytes of a layer's input or output that go through together, up to twice as many: on a processor
 # what fits a core's cache, on a graphics card what fills its units
@@ -26,24 +26,6 @@ CHUNK = {"cpu": 1 << 21, "cuda": 1 << 26}
 
 Emit = Callable[[Ints, Ints, Tensor], None]  # (configurations, images, logits), row by row
 Wanted = npt.NDArray[np.bool_]
-
-
-class Weight(Protocol):
-    """A weight on a grid: ``quantization.QTensor``."""
-
-    def dequantize(self) -> Tensor:
-        """float32 (C_out, C_in / groups, ...)."""
-        ...
-
-
-class Variant(Protocol):
-    """One layer in quantized form: ``quantization.Variant``."""
-
-    @property
-    def weight(self) -> Weight | None: ...
-
-    @property
-    def input(self) -> Grid | None: ...
 
 
 Variants = Mapping[str, Mapping[int, Variant]]

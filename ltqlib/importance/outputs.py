@@ -26,7 +26,6 @@ def one_layer_logits(
     images: Any,
     variants: Variants,
     labels: npt.ArrayLike | None = None,
-    progress: str = "one layer at a time",
 ) -> xr.DataArray:
     """Logits with one layer quantized and all others float, (layer, bits, image, class), float32.
 
@@ -49,7 +48,8 @@ def one_layer_logits(
         widths[row, 1:, row] = bits
 
     rows = widths.reshape(-1, len(layers))
-    found = engine.predict(graph, variants, rows, images, engine.every, progress=progress)["logits"]
+    what = "one layer at a time"
+    found = engine.predict(graph, variants, rows, images, engine.every, progress=what)["logits"]
     shaped = found.reshape(*widths.shape[:2], *found.shape[1:])
     coords: dict[str, Any] = {"layer": layers, "bits": [FLOAT, *bits]}
     if labels is not None:

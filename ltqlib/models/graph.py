@@ -255,7 +255,7 @@ def _sampled(x: Tensor, share: int) -> Tensor:
     return torch.cat([values[::stride], low[None], high[None]])
 
 
-def graph_of(network: Network, size: int = 32) -> Graph:
-    """The graph of a VGG16 or ResNet-32 for pixels (B, 3, size, size); layers L1, L2, ..."""
-    example = torch.zeros(2, 3, size, size, dtype=torch.uint8, device=network.normalize.mean.device)
+def graph_of(network: Network) -> Graph:
+    """The graph of a VGG16 or ResNet-32 for pixels (B, 3, 32, 32); layers L1, L2, ..."""
+    example = torch.zeros(2, 3, 32, 32, dtype=torch.uint8, device=network.normalize.mean.device)
     return Graph.trace(network, example, layer_names(network))

@@ -58,7 +58,6 @@ def variants(
     bits: Iterable[int],
     method: str | Method = "w-tensor",
     calibration: Any = None,
-    layers: Iterable[str] | None = None,
 ) -> dict[str, dict[int, Variant]]:
     """Layers in quantized form at several widths, ``{layer: {bits: variant}}``.
 
@@ -67,18 +66,16 @@ def variants(
         bits: widths, each 2..8.
         method: name of a local method, or one.
         calibration: images for methods that need them, as ``Graph.sample_inputs`` takes them.
-        layers: names of layers; left out, all.
 
     Raises:
-        InputError: a method that is not local, an unknown layer, bits outside 2..8, no calibration
-            images where the method needs them.
+        InputError: a method that is not local, bits outside 2..8, no calibration images where the
+            method needs them.
     """
     chosen = get(method)
     if not isinstance(chosen, LocalMethod):
         raise InputError(
             f"method {chosen.name!r} is not local: a layer has no form of its own at some bits"
         )
-    names = [graph.layer(name).name for name in (graph.layers if layers is None else layers)]
     samples = chosen.samples(graph, calibration)
     bits = list(dict.fromkeys(bits))
-    return {n: {b: chosen.variant(graph, n, b, samples.get(n)) for b in bits} for n in names}
+    return {n: {b: chosen.variant(graph, n, b, samples.get(n)) for b in bits} for n in graph.layers}

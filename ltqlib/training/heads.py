@@ -10,8 +10,6 @@ from ltqlib.data import Images, Labels
 from ltqlib.data.batches import in_order
 from ltqlib.models import Head, Network
 
-TAUS = tuple(round(0.1 * step, 1) for step in range(21))  # swept 0 to 2, as in Kang et al. (2020)
-
 
 def head_of(network: Network) -> Head:
     """The classifier of ``network``: weight (classes, features) and bias (classes,), detached."""

@@ -23,8 +23,6 @@ def test_halves_are_the_fixed_mask_of_the_labels():
         assert np.array_equal(half.labels, test.labels[chosen])
         assert len(half) == len(half.labels) == 250
         assert half.sizes == tuple(np.bincount(half.labels))
-        assert set(half.half_of_image) == {half.half}
-    assert np.array_equal(test.half_of_image == "choose", mask)
     assert (choose.half, judge.half) == HALVES
     assert {choose.identity, judge.identity} == {"digits/test/choose", "digits/test/judge"}
 

@@ -74,18 +74,6 @@ def test_images_may_be_tensors(graphs, images):
         )
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_what_is_not_wanted_is_zero_and_changes_nothing(graphs, images, precision):
-    graph = graphs["vgg16"]
-    variants, rows = weight_variants(graph, WIDTHS), mixed(graph, 9)
-    some = np.random.default_rng(1).random((len(rows), len(images))) < 0.3
-    some[4] = False  # a configuration that no image wants
-    some[:, 7] = False  # and an image that no configuration does
-    found = predict(graph, variants, rows, images, precision=precision, wanted=some)["predicted"]
-    everything = predict(graph, variants, rows, images, precision=precision)["predicted"]
-    np.testing.assert_array_equal(found, np.where(some, everything, 0))
-
-
 def test_shared_prefixes_are_computed_once(graphs, images):
     graph, calls = graphs["vgg16"], []
     variants = weight_variants(graph, (2, 3, 4, 5, 6, 8))
@@ -215,7 +203,5 @@ def test_bad_input_is_refused(graphs, images):
         predict(graph, variants, rows, images, all_logits, precision="bfloat16")
     with pytest.raises(InputError, match="raise memory or give fewer configurations"):
         predict(graph, variants, rows, images, precision="float32", memory=1000)
-    with pytest.raises(InputError, match=r"wanted has shape \(1, 3\): give \(1, 60\)"):
-        predict(graph, variants, rows, images, wanted=np.ones((1, 3), bool))
     with pytest.raises(InputError, match=r"images have shape \(3, 16, 16\)"):
         predict(graph, variants, rows, images[:, :16, :16], precision="float32")

@@ -18,6 +18,7 @@ from small_experiment import RECIPE, WIDTHS, Experiment
 import ltqlib as ltq
 from ltqlib import paths
 from ltqlib.cli import main
+from ltqlib.data import half_mask
 from ltqlib.errors import InputError
 from ltqlib.evidence import store
 from ltqlib.evidence.arrays import read_dataset
@@ -59,7 +60,7 @@ def test_outcomes_know_their_images(at_home: Experiment) -> None:
     found, data = ltq.evaluate(at_home.baseline, bits=[32]), at_home.data
     np.testing.assert_array_equal(found["label"], data.test.labels)
     np.testing.assert_array_equal(found["group"], data.test.group_of_image)
-    np.testing.assert_array_equal(found["half"], data.test.half_of_image)
+    np.testing.assert_array_equal(found["half"] == "choose", half_mask(data.test.labels))
     np.testing.assert_array_equal(found["right"], found["predicted"] == found["label"])
     head, tail = data.groups["head"], data.groups["tail"]
     assert np.isin(found["best_head"], head).all()
