@@ -20,8 +20,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``ltq audit``: what, on which images, within which limits."""
     add = parser.add_argument
     add("--model", required=True, metavar="MODEL",
-        help="package.module:callable, torchvision:resnet18, or the digest of a network that "
-        "`ltq show` lists, DIGEST or DIGEST:crt")  # fmt: skip
+        help="package.module:callable, torchvision:resnet18, timm:NAME, FILE.onnx, or the digest "
+        "of a network that `ltq show` lists, DIGEST or DIGEST:crt")  # fmt: skip
     add("--weights", metavar="FILE", help="safetensors, or a state dictionary; never unpickled")
     add("--data", metavar="SOURCE", help="folder:PATH with train/<class>/ and test/<class>/")
     add("--out", default="report", metavar="FOLDER", help="report.html, report.json, the model")
@@ -91,17 +91,22 @@ def _subject(options: argparse.Namespace) -> "Subject":
     if options.data is None:
         raise InputError("--data is missing: give folder:PATH with train/<class>/, test/<class>/")
     from ltqlib.data import SIZE
+    from ltqlib.deploy.from_onnx import side_of
     from ltqlib.deploy.images import usual_side
-    from ltqlib.deploy.loading import find_model, load_weights
+    from ltqlib.deploy.loading import ZOOS, find_model, load_weights
     from ltqlib.deploy.subject import IMAGENET
 
     folder = options.data.removeprefix("folder:")
-    size = options.size or (SIZE if folder == options.data else usual_side(folder))
+    in_onnx = options.model.endswith(".onnx")
+    if in_onnx and options.weights:
+        raise InputError(f"{options.model} has its weights: leave out --weights")
+    fixed = side_of(options.model) if in_onnx else None
+    size = options.size or fixed or (SIZE if folder == options.data else usual_side(folder))
     data = ltq.load_data(options.data, "natural", groups=options.groups, size=size)
-    model = find_model(options.model, len(data.classes))
+    model: Any = options.model if in_onnx else find_model(options.model, len(data.classes))
     if options.weights:
         load_weights(model, Path(options.weights))
-    elif options.model.startswith("torchvision:"):
+    elif options.model.partition(":")[0] in ZOOS:
         raise InputError(f"--weights is missing: {options.model} has random weights")
     mean, std = (options.mean or IMAGENET[0], options.std or IMAGENET[1])
     return _prepared(options, model, data, None if options.pixels else (mean, std), options.model)

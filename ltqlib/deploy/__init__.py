@@ -1,22 +1,29 @@
-"""From simulation to a device: packed files, ONNX, runtimes, measured time."""
+"""From simulation to a device: packed files, ONNX, runtimes, measured time.
 
-from ltqlib.deploy.latency import latency, layer_costs, layer_latency, predict_latency
-from ltqlib.deploy.onnx import Exported, export_onnx
-from ltqlib.deploy.packing import load_packed, save_packed
-from ltqlib.deploy.parts import fold_offsets, integer_biases
-from ltqlib.deploy.runtimes import agreement, run_onnx
+Names are imported when one of them is used: torch takes seconds.
+"""
 
-__all__ = [
-    "Exported",
-    "agreement",
-    "export_onnx",
-    "fold_offsets",
-    "integer_biases",
-    "latency",
-    "layer_costs",
-    "layer_latency",
-    "load_packed",
-    "predict_latency",
-    "run_onnx",
-    "save_packed",
-]
+import importlib
+from typing import Any
+
+_PUBLIC = {
+    "Exported": "onnx",
+    "agreement": "runtimes",
+    "export_onnx": "onnx",
+    "fold_offsets": "parts",
+    "integer_biases": "parts",
+    "latency": "timing",
+    "layer_costs": "timing",
+    "layer_latency": "timing",
+    "load_packed": "packing",
+    "predict_latency": "timing",
+    "run_onnx": "runtimes",
+    "save_packed": "packing",
+}
+__all__ = list(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"ltqlib.deploy has no {name!r}: it offers {', '.join(_PUBLIC)}")
+    return getattr(importlib.import_module(f"ltqlib.deploy.{_PUBLIC[name]}"), name)

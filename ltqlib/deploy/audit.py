@@ -48,7 +48,8 @@ def audit(
     """What quantization does to each class of a classifier, and which widths to ship.
 
     Args:
-        model: a torch classifier of pixels (B, 3, H, W) from 0 to 255, logits out; or its graph.
+        model: a torch classifier of pixels (B, 3, H, W) from 0 to 255, logits out; its graph;
+            or the path of a float ONNX model.
         calibration: training images as they are: uint8 (N, H, W, 3), or (images, labels), or what
             :func:`ltqlib.load_data` returns. At most 1,000 are used.
         test: a :class:`ltqlib.Split`, (images, labels), a source such as ``folder:PATH``, or

@@ -14,41 +14,41 @@ from ltqlib.data.names import shown
 from ltqlib.errors import InputError
 
 COUNTER = "num_batches_tracked"  # BatchNorm's counter, which nothing here uses
+ZOOS = ("torchvision", "timm")
 WRAPPERS = ("state_dict", "model", "model_state_dict")  # keys that checkpoints put around a state
 
 
 def find_model(name: str, classes: int) -> nn.Module:
-    """``torchvision:resnet18``, or what ``package.module:callable`` returns.
+    """``torchvision:resnet18``, ``timm:NAME``, or what ``package.module:callable`` returns.
 
     Raises:
         InputError: no such package, module, callable or model, or it returns no torch module.
     """
-    if name.endswith(".onnx"):
-        raise InputError(
-            f"{shown(name)}: models in ONNX form are not supported, for nothing here turns their "
-            "operators into torch's; give the torch model as package.module:callable"
-        )
     where, colon, what = name.partition(":")
     if not colon or not where or not what:
         raise InputError(
-            f"model {shown(name)!r} is none of torchvision:NAME, package.module:callable and the "
-            "digest of a network that `ltq show` lists"
+            f"model {shown(name)!r} is none of torchvision:NAME, timm:NAME, "
+            "package.module:callable, a file.onnx and the digest of a network that `ltq show` lists"
         )
-    if where == "torchvision":
-        return _torchvision(what, classes)
+    if where in ZOOS:
+        return _from_zoo(where, what, classes)
     return _called(where, what)
 
 
-def _torchvision(name: str, classes: int) -> nn.Module:
+def _from_zoo(zoo: str, name: str, classes: int) -> nn.Module:
     try:
-        from torchvision import models
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            package = importlib.import_module("torchvision.models" if zoo == "torchvision" else zoo)
     except ImportError as error:
-        raise InputError(f"torchvision:{name} needs torchvision, which is not installed") from error
-    if name not in models.list_models(module=models):
-        raise InputError(f"torchvision has no classifier {shown(name)!r}: see its list_models()")
+        raise InputError(f"{zoo}:{name} needs {zoo}, which is not installed") from error
+    own = {"module": package} if zoo == "torchvision" else {}  # without its detectors
+    if name not in package.list_models(**own):
+        raise InputError(f"{zoo} has no classifier {shown(name)!r}: see its list_models()")
     with warnings.catch_warnings():  # of initial weights, which are replaced
         warnings.simplefilter("ignore")
-        return models.get_model(name, weights=None, num_classes=classes)
+        make = package.get_model if zoo == "torchvision" else package.create_model
+        return make(name, num_classes=classes)
 
 
 def _called(where: str, what: str) -> nn.Module:

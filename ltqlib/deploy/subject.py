@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ltqlib.data import Images, LongTail, Split, fingerprint, load_data, make_groups
+from ltqlib.deploy.from_onnx import from_onnx
 from ltqlib.errors import InputError
 from ltqlib.models.graph import Graph, as_tensor
 
@@ -82,7 +84,7 @@ class Subject:
 
 
 def prepare(
-    model: nn.Module | Graph,
+    model: nn.Module | Graph | Path | str,
     calibration: Any,
     test: Any,
     *,
@@ -111,6 +113,8 @@ def prepare(
                 f"{what} images are {these.shape[1:]}, test images {first.images.shape[1:]}: "
                 "resize them alike"
             )
+    if isinstance(model, str | Path):
+        name, model = name or Path(model).name, from_onnx(model, first.images.shape[1])
     graph = _trace(model, first.images[:2], normalize)
     if wrong := [len(one.classes) for one in tests.values() if len(one.classes) != graph.classes]:
         raise InputError(
