@@ -11,15 +11,7 @@ from ltqlib.bench.configurations import PLAN, Plan, draw
 from ltqlib.bench.leaderboard import leaderboard
 from ltqlib.bench.proxies import PROXIES, Proxy, added, proxy
 from ltqlib.bench.scoring import agreement, differences, layer_losses, summary
-from ltqlib.bench.table import (
-    TARGETS,
-    group_mean,
-    lost,
-    one_layer,
-    seen,
-    tabulate,
-    with_metrics,
-)
+from ltqlib.bench.table import TARGETS, group_mean, lost, one_layer, seen, tabulate, with_metrics
 
 __all__ = [
     "PLAN",

@@ -4,6 +4,8 @@ import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ltqlib.config import brief
 from ltqlib.errors import InputError
 
@@ -27,12 +29,12 @@ def majority_and_rest(counts: Sequence[int]) -> Groups:
     Head: the most frequent classes that together hold at least half of the training images, as
     few of them as possible (of two equally frequent classes, the one with the lower label).
     """
-    order = sorted(range(len(counts)), key=lambda label: (-counts[label], label))
-    held, cut = 0, 0
-    while 2 * held < sum(counts):
-        held += counts[order[cut]]
-        cut += 1
-    return {"head": tuple(sorted(order[:cut])), "tail": tuple(sorted(order[cut:]))}
+    order = np.argsort(-np.asarray(counts), kind="stable")
+    cut = int((2 * np.cumsum(np.asarray(counts)[order]) < sum(counts)).sum()) + 1
+    return {
+        "head": tuple(sorted(order[:cut].tolist())),
+        "tail": tuple(sorted(order[cut:].tolist())),
+    }
 
 
 def shot_groups(counts: Sequence[int]) -> Groups:

@@ -157,10 +157,7 @@ def _row(trained: Trained, widths: Widths) -> Row:
 
 
 def logits(
-    networks: Networks,
-    on: Split | None = None,
-    bits: Iterable[int] = (32, 4),
-    method: str = METHOD,
+    networks: Networks, on: Split | None = None, bits: Iterable[int] = (32, 4), method: str = METHOD
 ) -> xr.DataArray:
     """Logits (seed, bits, image, class) at uniform widths, to a 64th: for repairs of the output.
 

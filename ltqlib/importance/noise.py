@@ -50,11 +50,7 @@ def sqnr(graph: Graph, variants: Variants) -> xr.DataArray:
 
 @torch.no_grad()
 def output_sqnr(
-    graph: Graph,
-    images: Any,
-    labels: npt.ArrayLike,
-    variants: Variants,
-    batch: int = 250,
+    graph: Graph, images: Any, labels: npt.ArrayLike, variants: Variants, batch: int = 250
 ) -> xr.DataArray:
     """SQNR of each layer's output in dB, (class, layer, bits), in one pass over the images.
 

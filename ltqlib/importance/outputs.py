@@ -22,10 +22,7 @@ FLOAT = 32  # the width that is the float model
 
 
 def one_layer_logits(
-    graph: Graph,
-    images: Any,
-    variants: Variants,
-    labels: npt.ArrayLike | None = None,
+    graph: Graph, images: Any, variants: Variants, labels: npt.ArrayLike | None = None
 ) -> xr.DataArray:
     """Logits with one layer quantized and all others float, (layer, bits, image, class), float32.
 

@@ -19,10 +19,7 @@ from ltqlib.errors import InputError
 aten = torch.ops.aten
 # Operators that assume contiguous memory, or more than one image, and what they are replaced by
 RESHAPES = (aten.view.default, aten._unsafe_view.default)
-NORMS = (
-    aten._native_batch_norm_legit_no_training.default,
-    aten._native_batch_norm_legit.no_stats,
-)
+NORMS = (aten._native_batch_norm_legit_no_training.default, aten._native_batch_norm_legit.no_stats)
 
 
 @dataclass

@@ -54,10 +54,7 @@ def quantize(
 
 
 def variants(
-    graph: Graph,
-    bits: Iterable[int],
-    method: str | Method = "w-tensor",
-    calibration: Any = None,
+    graph: Graph, bits: Iterable[int], method: str | Method = "w-tensor", calibration: Any = None
 ) -> dict[str, dict[int, Variant]]:
     """Layers in quantized form at several widths, ``{layer: {bits: variant}}``.
 

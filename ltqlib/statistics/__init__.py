@@ -3,7 +3,7 @@
 from ltqlib.statistics.curve import head_tail_curve
 from ltqlib.statistics.estimate import Estimates, estimate
 from ltqlib.statistics.identity import rarity_and_class
-from ltqlib.statistics.intervals import class_weights, crossed_interval
+from ltqlib.statistics.intervals import crossed_interval
 from ltqlib.statistics.logits import logit_adjustment, outcomes_of
 from ltqlib.statistics.operating import at_best, at_equal_head, equal_head, tail_at_equal_head
 from ltqlib.statistics.paired import class_means, holm, mcnemar, over_seeds, spearman
@@ -24,7 +24,6 @@ __all__ = [
     "at_best",
     "at_equal_head",
     "class_means",
-    "class_weights",
     "crossed_interval",
     "curve_summary",
     "equal_head",

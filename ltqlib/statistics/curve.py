@@ -70,11 +70,7 @@ class Curve:
 
     @classmethod
     def of(
-        cls,
-        images: Images,
-        best_head: npt.NDArray,
-        best_tail: npt.NDArray,
-        margin: npt.NDArray,
+        cls, images: Images, best_head: npt.NDArray, best_tail: npt.NDArray, margin: npt.NDArray
     ) -> "Curve":
         """From what a model says of each image, each (N,)."""
         right = (best_head == images.labels, best_tail == images.labels)

@@ -239,10 +239,7 @@ def _mean_of(members: Sequence[int], present: npt.NDArray, name: str) -> npt.NDA
 
 
 def table_of(
-    found: Interval,
-    rows: Mapping[Hashable, npt.NDArray],
-    groups: Sequence[Any],
-    last: str,
+    found: Interval, rows: Mapping[Hashable, npt.NDArray], groups: Sequence[Any], last: str
 ) -> Estimates:
     """Results of shape (*rows, groups), or (*rows,) of one group, as a table."""
     columns = (found.value, found.low, found.high, found.p_value, found.sd_seeds, found.seeds)

@@ -26,7 +26,6 @@ up to 99 % where they bring none. tests/statistics/test_intervals.py integrates 
 simulates it.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,24 +79,6 @@ class _Moments(NamedTuple):
     both: Floats  # (C,) variance of the mean that is neither seed nor image
 
 
-def class_weights(classes: int, plus: Sequence[int], minus: Sequence[int] = ()) -> Floats:
-    """Weights (classes,) of "mean accuracy of ``plus`` minus mean accuracy of ``minus``".
-
-    Raises:
-        InputError: ``plus`` is empty, or a label is not in 0 .. classes - 1.
-    """
-    if not len(plus):
-        raise InputError("class_weights needs at least one class in plus")
-    wrong = [label for label in (*plus, *minus) if not 0 <= label < classes]
-    if wrong:
-        raise InputError(f"class_weights: label {wrong[0]} is not in 0 .. {classes - 1}")
-    weights = np.zeros(classes)
-    for members, sign in ((plus, 1.0), (minus, -1.0)):
-        for label in members:
-            weights[label] += sign / len(members)
-    return weights
-
-
 def crossed_interval(
     outcomes: npt.ArrayLike, labels: npt.ArrayLike, weights: npt.ArrayLike, level: float = 0.95
 ) -> Interval:
@@ -108,7 +89,7 @@ def crossed_interval(
             (-1, 0, 1), or a difference of differences. The same image in one column. A seed that
             is NaN throughout was not measured, an image that is NaN for every seed is left out.
         labels: (N,) true class of each image.
-        weights: (C,) weight of each class, see :func:`class_weights`; or (G, C), several
+        weights: (C,) weight of each class; or (G, C), several
             statistics of the same outcomes.
         level: of the interval.
 

@@ -94,13 +94,11 @@ def over_seeds(values: xr.DataArray) -> Estimates:
     if "group" not in values.dims:
         values = values.expand_dims(group=[str(values.name or "mean")])
     rows = [dim for dim in values.dims if dim not in ("seed", "group")]
-    array = values.transpose(*rows, "group", "seed").to_numpy().astype(float)
-    seeds = (~np.isnan(array)).sum(axis=-1)
-    many = seeds > 1
-    filled, weight = np.nan_to_num(array), ~np.isnan(array)
-    mean = np.where(seeds > 0, filled.sum(axis=-1) / np.maximum(seeds, 1), np.nan)
-    squares = (weight * (filled - np.nan_to_num(mean)[..., None]) ** 2).sum(axis=-1)
-    sd = np.where(many, np.sqrt(squares / np.maximum(seeds - 1, 1)), np.nan)
+    array = values.transpose(*rows, "group", "seed").astype(float)
+    seeds, mean = array.count("seed").to_numpy(), array.mean("seed").to_numpy()
+    deviations = array - array.mean("seed")
+    squares = (deviations**2).sum("seed").to_numpy()
+    sd = np.where(seeds > 1, np.sqrt(squares / np.maximum(seeds - 1, 1)), np.nan)
     error = sd / np.sqrt(np.maximum(seeds, 1))
     half = stats.t.isf((1 - LEVEL) / 2, np.maximum(seeds - 1, 1)) * error
     exact = error < 1e-12

@@ -20,9 +20,7 @@ RESAMPLES, LEVEL = 400, 0.95
 
 
 def ranks_differ(
-    outcomes: xr.DataArray,
-    by: tuple[str, str] = ("norm", "tail"),
-    resamples: int = RESAMPLES,
+    outcomes: xr.DataArray, by: tuple[str, str] = ("norm", "tail"), resamples: int = RESAMPLES
 ) -> Estimates:
     """Do two criteria rank the layers differently, beyond the noise of a ranking?
 

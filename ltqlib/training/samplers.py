@@ -24,12 +24,7 @@ class Source(Protocol):
 
 
 def make_batches(
-    config: RunConfig,
-    images: Images,
-    labels: Labels,
-    sampler: str,
-    seed: int,
-    device: torch.device,
+    config: RunConfig, images: Images, labels: Labels, sampler: str, seed: int, device: torch.device
 ) -> Batches:
     """Training batches as ``config`` says, with a sampler and seed of the caller's."""
     return Batches(

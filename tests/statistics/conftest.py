@@ -1,11 +1,19 @@
 """Small networks that are not: Gaussian logits with seeds, bits and a long tail."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 import xarray as xr
 
 HEAD, CLASSES = 4, 10
+
+
+def class_weights(classes: int, plus: Iterable[int], minus: Iterable[int] = ()) -> npt.NDArray:
+    """Weights (classes,) of "mean accuracy of ``plus`` minus mean accuracy of ``minus``"."""
+    one, other = (np.isin(np.arange(classes), list(group)) for group in (plus, minus))
+    return one / one.sum() - other / max(1, other.sum())
 
 
 def gaussian_logits(

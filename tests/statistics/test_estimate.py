@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from conftest import class_weights
 
 from ltqlib.errors import InputError
-from ltqlib.statistics import Estimates, class_weights, crossed_interval, estimate
+from ltqlib.statistics import Estimates, crossed_interval, estimate
 
 COLUMNS = ["value", "low", "high", "p", "sd", "seeds"]
 

@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from conftest import class_weights
 from scipy import stats
 
 from ltqlib.errors import InputError
 from ltqlib.statistics.intervals import (
     Rule,
     Variances,
-    class_weights,
     crossed_interval,
 )
 
@@ -120,16 +120,9 @@ def test_without_any_variance_the_interval_is_a_point(seeds, constant, p_value):
     assert found[:4] == pytest.approx((100 * constant, 100 * constant, 100 * constant, p_value))
 
 
-def test_weights_are_means_of_the_groups():
-    weights = class_weights(CLASSES, HEAD, TAIL)
-    assert weights.tolist() == [1 / 4] * 4 + [-1 / 6] * 6
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: class_weights(3, []), "at least one class"),
-        (lambda: class_weights(3, [3]), "label 3 is not in 0 .. 2"),
         (lambda: crossed_interval(RIGHT[0], LABELS, np.ones(CLASSES)), "must be .+seeds, images"),
         (lambda: crossed_interval(RIGHT[:, 1:], LABELS, np.ones(CLASSES)), "a label an image"),
         (lambda: crossed_interval(RIGHT, LABELS, np.ones(3)), "one for each class"),

@@ -35,11 +35,7 @@ if TYPE_CHECKING:
 aten = torch.ops.aten
 # Operators that let a positive factor of each channel through: of any output, and of maps alone
 ANYWHERE = (aten.relu.default, aten.leaky_relu.default, aten.dropout.default, aten.clone.default)
-POOLING = (
-    aten.max_pool2d.default,
-    aten.avg_pool2d.default,
-    aten.adaptive_avg_pool2d.default,
-)
+POOLING = (aten.max_pool2d.default, aten.avg_pool2d.default, aten.adaptive_avg_pool2d.default)
 ROUNDS, CLOSE = 50, 1e-3  # how often to go through the pairs, and when it is enough
 
 
