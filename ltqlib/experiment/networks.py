@@ -128,13 +128,7 @@ def train(
         InputError: a field or value that makes no sense, or damaged weights or records.
     """
     changes = {"arch": arch, **recipe} if arch else recipe
-    first = from_profile(
-        profile,
-        data=data.identity,
-        imbalance_factor=data.imbalance_factor,
-        class_order=data.class_order,
-        **changes,
-    )
+    first = from_profile(profile, **data.configuration, **changes)
     wanted = _checked(seeds) if seeds is not None else known_seeds(first) or [first.seed]
     configs = tuple(dataclasses.replace(first, seed=seed) for seed in wanted)
     for config in configs:

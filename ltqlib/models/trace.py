@@ -8,7 +8,7 @@ parametrization or a relative position bias) is a constant in it.
 import copy
 import operator
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,7 +32,6 @@ class Traced:
     graph: fx.Graph
     constants: dict[str, Tensor]
     sources: dict[str, tuple[str, ...]]  # constant -> the parameters that it is made from
-    unused: list[str] = field(default_factory=list)  # parameters that no node reads
 
     def constant(self, node: object) -> Tensor | None:
         """The value of a node that is a constant, else None."""
@@ -122,8 +121,6 @@ class _Copy:
             self.origin[node] = self.origin.get(first, (spec.target,) if parameter else ())
             if first is not node:
                 self.new[node] = self._node(first)
-            if parameter and not node.users:
-                self.traced.unused.append(spec.target)
 
     def _call(self, node: fx.Node) -> None:
         target: Any = node.target
