@@ -1,16 +1,28 @@
-"""The audit of a ResNet-18 beside the plain way: copy, quantize one layer, evaluate.
+"""The audit of a ResNet-18 beside the plain way (copy, quantize one layer, evaluate) and tools.
 
 The same answer both ways: float, uniform widths, mixed ones and other methods on all test images,
 and every layer alone at every width on the half that chooses. The plain way is timed on a few
 models, in the faster of two forms, and multiplied by how many models it needs. The network has
 random convolutions, BatchNorms with statistics of the images and a fitted last layer, so that its
 margins are those of a network that works. `python benchmarks/audit.py --images 1000` takes minutes.
+
+optimum-quanto, model-compression-toolkit, aimet-torch and ONNX Runtime's quantize_static, where
+they can be imported, get the same treatment: one layer (of three) is quantized with the tool and
+evaluated, and the seconds to make a model and of an image are multiplied by what the answer needs.
+Each works at the widths that it has (quanto 8 and 4, MCT and ONNX Runtime 8); a width that it lacks
+is timed as one that it has. Written to benchmarks/audit.json.
 """
 
 import argparse
+import contextlib
 import copy
+import io
 import json
+import tempfile
 import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,10 +33,13 @@ from ltqlib.data import Split
 from ltqlib.deploy.audit import METHOD, audit_subject
 from ltqlib.deploy.limits import Limits
 from ltqlib.deploy.subject import IMAGENET, Normalized, Subject, prepare
-from ltqlib.models.graph import as_tensor
+from ltqlib.evidence.provenance import machine
+from ltqlib.models.graph import Graph, as_tensor
 from ltqlib.quantization import methods
 
 BITS, COPIES, BATCH = (8, 6, 4), 3, 100
+LAYERS = ("layer1.0.conv1", "layer3.1.conv2", "layer4.0.conv1")  # of the ResNet
+Tool = Callable[[nn.Module, str, np.ndarray], Callable[[np.ndarray], object]]
 
 
 def pictures(classes: int, each: int, side: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -84,13 +99,109 @@ def plain_each(subject: Subject, model: nn.Module, images: np.ndarray) -> float:
     return min(float(np.median(each)) for each in seconds.values()) / len(images)
 
 
+def quanto(model: nn.Module, layer: str, images: np.ndarray) -> Callable[[np.ndarray], object]:
+    """Weights of one layer in 4 bits."""
+    from optimum.quanto import freeze, qint4, quantize
+
+    one = copy.deepcopy(model)
+    quantize(one, weights=qint4, include=[f"model.{layer}"])
+    freeze(one)
+    return lambda pixels: one(as_tensor(pixels)).argmax(1)
+
+
+def aimet(model: nn.Module, layer: str, images: np.ndarray) -> Callable[[np.ndarray], object]:
+    """Weights of one layer in 4 bits; the quantizers of all others are taken away."""
+    from aimet_torch.quantsim import QuantizationSimModel
+
+    few = as_tensor(images[:BATCH]).float()
+    sim = QuantizationSimModel(model, few, default_param_bw=4)
+    for name, module in sim.named_qmodules():
+        module._remove_activation_quantizers()
+        if name != f"model.{layer}":
+            module._remove_param_quantizers()
+    sim.compute_encodings(lambda m: m(few))
+    return lambda pixels: sim.model(as_tensor(pixels).float()).argmax(1)
+
+
+def mct(model: nn.Module, layer: str, images: np.ndarray) -> Callable[[np.ndarray], object]:
+    """All layers in 8 bits: what is timed is the tool's passage from a model to a model."""
+    from model_compression_toolkit.ptq import pytorch_post_training_quantization
+
+    few = ((images[:BATCH].transpose(0, 3, 1, 2) / 255 - 0.45) / 0.225).astype(np.float32)
+
+    def calibration() -> Iterator[list[np.ndarray]]:
+        yield [few]
+
+    one, _ = pytorch_post_training_quantization(model.model, calibration)
+    mean, std = model.mean, model.std
+    return lambda pixels: one((as_tensor(pixels) / 255 - mean) / std).argmax(1)
+
+
+def onnxruntime(model: nn.Module, layer: str, images: np.ndarray) -> Callable[[np.ndarray], object]:
+    """One layer in 8 bits by ``quantize_static``."""
+    from onnxruntime.quantization import CalibrationDataReader, quantize_static
+
+    from ltqlib.deploy import export_onnx
+    from ltqlib.deploy.runtimes import load_onnx
+    from ltqlib.quantization import Quantized
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.left = [{"images": images[:BATCH].transpose(0, 3, 1, 2)}]
+
+        def get_next(self) -> dict | None:
+            return self.left.pop() if self.left else None
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        export_onnx(Quantized(graph_of(model), {}), source)
+        node = f"model.{layer}/Conv"
+        quantize_static(source, target, Reader(), nodes_to_quantize=[node], per_channel=True)
+        run, _, _ = load_onnx(target, threads=torch.get_num_threads())
+    return lambda pixels: run(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).argmax(1)
+
+
+TOOLS: dict[str, Tool] = {"quanto": quanto, "MCT": mct, "AIMET": aimet, "ONNX Runtime": onnxruntime}
+GRAPHS: dict[int, Graph] = {}
+
+
+def graph_of(model: nn.Module) -> Graph:
+    """Traced once: no tool's time is ours."""
+    if id(model) not in GRAPHS:
+        GRAPHS[id(model)] = Graph.trace(model, torch.zeros(2, 3, 64, 64, dtype=torch.uint8))
+    return GRAPHS[id(model)]
+
+
+def timed(tool: Tool, model: nn.Module, images: np.ndarray) -> tuple[float, float] | str:
+    """Seconds to make a model and of an image, medians; or why there are none."""
+    made, each = [], []
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            tool(model, LAYERS[0], images)  # imports and first calls do not count
+            for layer in LAYERS:
+                started = time.perf_counter()
+                run = tool(model, layer, images)
+                made.append(time.perf_counter() - started)
+                with torch.inference_mode():
+                    run(images[:BATCH])
+                    started = time.perf_counter()
+                    for start in range(0, len(images), BATCH):
+                        run(images[start : start + BATCH])
+                each.append((time.perf_counter() - started) / len(images))
+    except Exception as error:  # each tool has its own
+        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    return float(np.median(made)), float(np.median(each))
+
+
 def main() -> None:
-    """Measure and print one JSON line."""
+    """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--classes", type=int, default=43)
     parser.add_argument("--side", type=int, default=64)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--tools", default=",".join(TOOLS), help="left out: all that are there")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -107,8 +218,9 @@ def main() -> None:
     one = (one_first + plain_each(subject, model, images[:: max(1, len(images) // 200)])) / 2
     whole = found.outcomes.sizes["configuration"]
     alone = found.alone.sizes["layer"] * len(BITS)
+    found_alone = found.alone.sizes["image"]
     every = len(images) + len(subject.unlabelled)  # class shares are matched on the latter
-    plain = one * (whole * every + alone * found.alone.sizes["image"])
+    plain = one * (whole * every + alone * found_alone)
     right = (found.outcomes["predicted"] == found.outcomes["label"]).sel(configuration="float")
     told = {
         "images": len(images),
@@ -120,7 +232,21 @@ def main() -> None:
         "plain way, s": round(plain, 1),
         "audit / plain": round(ours / plain, 3),
     }
-    print(json.dumps(told))
+    for name in filter(None, options.tools.split(",")):
+        result = timed(TOOLS[name], model, images[:: max(1, len(images) // 200)])
+        if isinstance(result, str):
+            told[f"{name}, skipped"] = result
+            continue
+        make, each_image = result
+        need = (1 + len(BITS)) * len(images) + alone * found_alone
+        total = make * (len(BITS) + alone) + each_image * need
+        told[f"{name}, s"] = round(total, 1)
+        told[f"{name}: a model, an image, s"] = [round(make, 3), round(each_image, 6)]
+        told[f"audit / {name}"] = round(ours / total, 3)
+    told["machine"] = machine()
+    text = json.dumps(told, indent=1)
+    Path(__file__).with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    print(text)
 
 
 if __name__ == "__main__":

@@ -169,3 +169,11 @@ def test_the_side_is_what_most_images_have(tmp_path: Path) -> None:
 def test_sizes_are_read_with_units() -> None:
     assert [command._size(text) for text in ("900", "2.5 MB", "3kb")] == [900, 2.5e6, 3000]
     assert np.isfinite(audited().candidates["size"]).all()
+
+
+def test_networks_of_timm() -> None:
+    pytest.importorskip("timm")
+    from ltqlib.models import Graph
+
+    graph = Graph.trace(loading.find_model("timm:resnet18", 5), torch.rand(2, 3, 32, 32))
+    assert (graph.classes, len(graph.layers)) == (5, 21)
