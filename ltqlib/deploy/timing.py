@@ -6,8 +6,10 @@ every layer whose weight and input are quantized.
 
 **What widths below 8 bits change is the size of the file, not the time.** No CPU computes with
 fewer than 8 bits: a model whose weights alone are quantized, at whatever width, takes the time of
-float32 (its weights are dequantized when it is loaded); weights of fewer bits beside inputs of 8
-take the time of int8; and inputs of fewer bits are simulated, which is no faster than float32.
+float32 (its weights are dequantized when it is loaded); weights of 5 to 7 bits beside inputs of 8
+take the time of int8, for they are kept as int8; those of 4 bits and fewer are kept as int4, which
+the runtimes' integer kernels do not take (benchmarks/shipping.json); and inputs of fewer bits are
+simulated, which is no faster than float32.
 
 The table of layers is a budget for the allocation of bit-widths: ::
 
@@ -160,8 +162,8 @@ def layer_costs(
 ) -> dict[str, dict[int, float]]:
     """``{layer: {bits: milliseconds}}`` for :class:`ltqlib.allocation.Limit`.
 
-    Every width of 8 bits or fewer takes the time of ``int8``, 32 that of ``float32``: a limit on
-    time chooses which layers stay float, a limit on size chooses between the widths below.
+    Every width of 8 bits or fewer takes the time of ``int8`` (widths of 5 to 8 do, see above), 32
+    that of ``float32``: a limit on time chooses which layers stay float, one on size the widths.
 
     Args:
         tables: ``{"float32": table, "int8": table}`` of :func:`layer_latency`.
