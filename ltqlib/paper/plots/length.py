@@ -15,15 +15,15 @@ from ltqlib.statistics.losses import GROUP
 
 
 def over_length(accuracy: Estimates, plain: Estimates, equal: Estimates, bits: int = 4) -> Figure:
-    """Float accuracy and what is lost at ``bits``, over the passes of training.
+    """Float accuracy and what is lost at ``bits``, over the passes of training or over recipes.
 
     Args:
-        accuracy: of the float networks, index passes, group.
-        plain, equal: losses, index passes, bits, group.
+        accuracy: of the float networks, index passes or recipe, and group.
+        plain, equal: losses, with the index of ``accuracy`` and bits.
     """
     figure = new_figure(3.6)
     left, right = figure.subplots(1, 2)
-    passes = list(dict.fromkeys(accuracy.index.get_level_values("passes")))
+    passes = list(dict.fromkeys(accuracy.index.get_level_values(0)))
     _lines(left, passes, {g: of_group(accuracy, g) for g in ("norm", "head", "tail")})
     left.set_ylabel("float accuracy (%)")
     lost = at_bits(plain, bits)
@@ -33,6 +33,8 @@ def over_length(accuracy: Estimates, plain: Estimates, equal: Estimates, bits: i
                   label="tail at equal head accuracy")  # fmt: skip
     right.axhline(0, color=INK, lw=0.8)
     right.set_ylabel(f"points lost at {bits} bits")
+    if accuracy.index.names[0] != "passes":
+        _as_marks(left, right)
     name_marks(right, 3)
     return figure
 
@@ -68,6 +70,16 @@ def rounding_and_noise(
         axes.set_xlabel("passes")
     name_marks(left, 2)
     return figure
+
+
+def _as_marks(*panels: Axes) -> None:
+    """Recipes are names: no line leads from one to the next."""
+    for axes in panels:
+        axes.set_xlabel("")
+        axes.margins(x=0.25)
+        for line in axes.get_lines():
+            if line.get_marker() not in ("", "None"):
+                line.set_linestyle("none")
 
 
 def _lines(axes: Axes, passes: list[int], tables: Mapping[str, pd.DataFrame]) -> None:
