@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import gaussian_logits, two_groups
+from gaussian_networks import gaussian_logits, two_groups
 
 from ltqlib.statistics import area_under_curve, at_equal_head, estimate, tail_at_equal_head
 

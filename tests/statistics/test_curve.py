@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import CLASSES, HEAD
+from gaussian_networks import CLASSES, HEAD
 
 from ltqlib.errors import InputError
 from ltqlib.statistics import (

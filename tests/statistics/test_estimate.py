@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from conftest import class_weights
+from gaussian_networks import class_weights
 
 from ltqlib.errors import InputError
 from ltqlib.statistics import Estimates, crossed_interval, estimate

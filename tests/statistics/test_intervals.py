@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from conftest import class_weights
+from gaussian_networks import class_weights
 from scipy import stats
 
 from ltqlib.errors import InputError
