@@ -83,7 +83,7 @@ def test_the_network_of_the_book_predicts_the_same_in_both_runtimes(tmp_path):
         pytest.skip("the images are not here, and a test does not download them")
     data = ltq.load_data("cifar10", imbalance_factor=0.01)
     graph = next(iter(ltq.train(data))).graph()
-    test, calibration = data.test.images[::5], data.train.images[::25]
+    test, calibration = data.test.images[::5], data.images[::25]
     pixels, labels = graph.pixels(test), data.test.labels[::5]
     for method, bits, least in [("w-tensor", 4, 1), ("w-channel", 8, 1), ("wa-mse", 8, 0.995)]:
         quantized = quantize(graph, bits, method=method, calibration=calibration)
