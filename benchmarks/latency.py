@@ -7,8 +7,8 @@ so that its memory is its own; nothing else should run. Three minutes.
 
 * whole: float32, bf16 and int8 at batch 1 and 64, in each runtime that has them; weights of
   4 bits alone beside them, which change the file and not the time;
-* layers: of float32 and int8 (ONNX Runtime), their sums beside the whole, and the same for a model
-  of which every second layer stays float, which was predicted from the two tables;
+* layers: between neighbours of float32 and int8 (ONNX Runtime); their sums beside the whole, of all
+  layers in one precision, of every second, and of MIXED models whose layers are drawn by chance;
 * files: bytes of the packed and of the ONNX file at each width.
 """
 
@@ -23,21 +23,15 @@ import numpy as np
 import pandas as pd
 
 import ltqlib as ltq
-from ltqlib.deploy import (
-    export_onnx,
-    latency,
-    layer_costs,
-    layer_latency,
-    predict_latency,
-    save_packed,
-)
+from ltqlib.deploy import context_latency, export_onnx, latency, predict_latency, save_packed
+from ltqlib.deploy.layer_timing import PAIR, at_precisions
 from ltqlib.errors import InputError
 from ltqlib.evidence.provenance import machine, versions
 from ltqlib.quantization import Quantized, quantize
 
 HERE = Path(__file__).parent
 BATCHES = (1, 64)
-ROUNDED, CALIBRATION = "wa-mse", 512
+ROUNDED, CALIBRATION, MIXED = "wa-mse", 512, 6
 WHOLE = [("float", "float32"), ("float", "bf16"), (8, "int8"), (4, "float32")]
 
 
@@ -77,26 +71,32 @@ def whole(models: Models, runtime: str, repeats: int, threads: int) -> list[dict
     return rows
 
 
+def drawn(names: list[str]) -> dict[str, dict[str, str]]:
+    """Precisions by layer of the models that are predicted: chosen before any was measured."""
+    found = {precision: dict.fromkeys(names, precision) for precision in PAIR}
+    found["every second"] = {name: PAIR[number % 2] for number, name in enumerate(names)}
+    for seed in range(MIXED):
+        draw = np.random.default_rng(seed).integers(0, 2, len(names))
+        found[f"drawn {seed}"] = {name: PAIR[n] for name, n in zip(names, draw, strict=True)}
+    return found
+
+
 def by_layer(models: Models, repeats: int, threads: int) -> dict:
     """Tables of layers, and predicted beside measured times, of ONNX Runtime."""
-    names = list(models.graph.layers)
-    mixed = {name: 8 if number % 2 else 32 for number, name in enumerate(names)}
-    forms = {"float32": models.at("float"), "int8": models.at(8), "mixed": models.at(mixed)}
     told: dict = {"tables": {}, "predicted": []}
+    model, images = models.at(8), models.images
     for batch in BATCHES:
         often = max(10, repeats // batch)
-        tables = {
-            p: layer_latency(forms[p], models.images, batch, p, often, threads=threads)
-            for p in ("float32", "int8")
+        contexts = context_latency(model, images, batch, often, threads=threads)
+        told["tables"][batch] = {
+            ">".join(c): contexts[c].dropna().round(5).to_dict() for c in contexts
         }
-        told["tables"][batch] = {p: table.round(5).to_dict() for p, table in tables.items()}
-        told["costs"] = layer_costs(tables)
-        for form, model in forms.items():
-            each = {n: "int8" if mixed[n] == 8 else "float32" for n in names}
-            predicted = predict_latency(tables if form == "mixed" else tables[form], each)
-            precision = "float32" if form == "float32" else "int8"
-            args = (model, models.images, "onnxruntime", batch, precision, often)
+        for form, precisions in drawn(list(models.graph.layers)).items():
+            one = at_precisions(model, precisions)
+            precision = "int8" if one.variants else "float32"
+            args = (one, images, "onnxruntime", batch, precision, often)
             measured = float(latency(*args, threads=threads).ms[0])
+            predicted = predict_latency(contexts, precisions)
             row = {"model": form, "batch": batch, "predicted": predicted, "measured": measured}
             told["predicted"].append(row | {"distance": predicted / measured - 1})
     return told

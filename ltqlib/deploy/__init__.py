@@ -9,14 +9,15 @@ from typing import Any
 _PUBLIC = {
     "Exported": "onnx",
     "agreement": "runtimes",
+    "context_latency": "layer_timing",
     "export_onnx": "onnx",
     "fold_offsets": "parts",
     "integer_biases": "parts",
     "latency": "timing",
-    "layer_costs": "timing",
-    "layer_latency": "timing",
+    "layer_costs": "layer_timing",
+    "layer_latency": "layer_timing",
     "load_packed": "packing",
-    "predict_latency": "timing",
+    "predict_latency": "layer_timing",
     "run_onnx": "runtimes",
     "save_packed": "packing",
 }

@@ -2,7 +2,9 @@
 
 * Weights are integers behind DequantizeLinear: int4 or uint4 up to 4 bits, int8 or uint8 above, one
   scale a tensor or one an output channel. What has 5 to 7 bits uses the inner part of eight, so a
-  width below 8 changes the size of the file (below 5) but no runtime computes faster for it.
+  width below 8 changes the size of the file (below 5) but no runtime computes faster for it. Beside
+  inputs of 8 bits, 4-bit integers are even slower than 8-bit ones: the runtimes' integer kernels do
+  not take them. ``int4=False`` keeps all in 8 bits.
 * A layer's input passes QuantizeLinear and DequantizeLinear (uint8 where its grid is asymmetric).
   These saturate at the ends of eight bits; a narrower grid is cut by a Clip before them, and the
   layer then computes in float32.
@@ -40,7 +42,9 @@ class Exported:
     dtypes: dict[str, str]  # layer -> int4 | uint4 | int8 | uint8
 
 
-def export_onnx(quantized: Quantized, path: Path | str, *, opset: int = OPSET) -> Exported:
+def export_onnx(
+    quantized: Quantized, path: Path | str, *, opset: int = OPSET, int4: bool = True
+) -> Exported:
     """Write a model as ONNX, for any number of images; whole or not at all.
 
     Input ``images`` is what the graph takes, (N, ...); output ``logits`` is (N, classes) float32.
@@ -51,6 +55,8 @@ def export_onnx(quantized: Quantized, path: Path | str, *, opset: int = OPSET) -
         quantized: any quantized model, of uniform or mixed widths.
         path: the file to write.
         opset: 21 or later.
+        int4: keep weights of 4 bits and fewer as 4-bit integers, for the smaller file; without it,
+            as 8-bit integers, for time where layers' inputs are quantized as well.
 
     Raises:
         InputError: an operator that the table lacks, an opset before 21, a disk that is full.
@@ -60,7 +66,7 @@ def export_onnx(quantized: Quantized, path: Path | str, *, opset: int = OPSET) -
 
     if opset < OPSET:
         raise InputError(f"opset {opset} has no 4-bit integers: use {OPSET} or later")
-    writer = Writer(quantized)
+    writer = Writer(quantized, int4)
     example = writer.graph.example
     taken = helper.make_tensor_value_info(
         "images", _onnx_type(example.dtype), ["N", *example.shape[1:]]
@@ -86,8 +92,8 @@ def export_onnx(quantized: Quantized, path: Path | str, *, opset: int = OPSET) -
 class Writer:
     """An ONNX graph in the making; methods return the names of values."""
 
-    def __init__(self, quantized: Quantized) -> None:
-        self.quantized, self.graph = quantized, quantized.graph
+    def __init__(self, quantized: Quantized, int4: bool = True) -> None:
+        self.quantized, self.graph, self.int4 = quantized, quantized.graph, int4
         self.nodes: list[Any] = []
         self.initializers: dict[str, Any] = {}
         self.dtypes: dict[str, str] = {}
@@ -216,7 +222,7 @@ class Writer:
             return self.constant(name, _array(weight.transpose(0, 1) if swapped else weight))
         if (layer.name, swapped) not in self._weights:
             integers, grid = variant.weight.integers, variant.weight.qparams
-            kind = _integers(grid, grid.bits)
+            kind = _integers(grid, grid.bits if self.int4 else 8)
             self.dtypes[layer.name] = kind.lower()
             held = _array(integers.transpose(0, 1) if swapped else integers)
             stored = self.constant(name, held, kind)

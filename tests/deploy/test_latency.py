@@ -1,15 +1,25 @@
 """Measured time: tables that hold together, kernels that compute what the simulator does."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from ltqlib.allocation import Limit
-from ltqlib.deploy import export_onnx, latency, layer_costs, layer_latency, predict_latency
+from ltqlib.deploy import (
+    context_latency,
+    export_onnx,
+    latency,
+    layer_costs,
+    layer_latency,
+    predict_latency,
+    run_onnx,
+)
 from ltqlib.deploy.torch_runtime import bf16_module, int8_module, qdq_module
 from ltqlib.errors import InputError
-from ltqlib.quantization import Quantized, quantize
+from ltqlib.quantization import Quantized, Variant, quantize
 
 
 @pytest.fixture(scope="module")
@@ -53,19 +63,48 @@ def test_layers_are_timed_in_order(rounded, layers, precision):
     assert list(table.index) == [*rounded.layers, "other"]
     assert (table.ms >= 0).all()  # some take less than the clock can tell
     assert table.ms["grouped"] > 0
-    assert predict_latency(table) == pytest.approx(table.ms.sum())
 
 
-def test_layers_are_a_budget_for_the_allocation(rounded, layers):
-    costs = layer_costs(layers, bits=(4, 8, 32))
+@pytest.fixture(scope="module")
+def contexts(rounded, images) -> pd.DataFrame:
+    return context_latency(rounded, images, 8, repeats=5)
+
+
+def test_layers_are_a_budget_for_the_allocation(rounded, contexts):
+    costs = layer_costs(contexts, bits=(4, 8, 32))
     limit = Limit("milliseconds", costs, np.inf)
     mixed = {name: 8 if name == "grouped" else 32 for name in rounded.layers}
-    expected = layers["float32"].ms.drop(["grouped", "other"]).sum() + layers["int8"].ms["grouped"]
+    float32, int8 = contexts[("float32",) * 3], contexts[("int8",) * 3]
+    expected = float32.drop(["grouped", "other"]).sum() + int8["grouped"]
     assert limit.cost(mixed) == pytest.approx(expected)
     assert costs["head"][4] == costs["head"][8]  # fewer bits are not faster
-    precisions = {n: "int8" if bits == 8 else "float32" for n, bits in mixed.items()}
-    other = 0.8 * layers["float32"].ms["other"] + 0.2 * layers["int8"].ms["other"]
-    assert predict_latency(layers, precisions) == pytest.approx(expected + other)
+    assert predict_latency(contexts, dict.fromkeys(mixed, "int8")) == pytest.approx(int8.sum())
+
+
+def test_a_layer_is_predicted_between_its_neighbours(rounded, contexts):
+    """Every pattern of precisions finds its context of every layer, those at the ends included."""
+    first, second = rounded.layers[:2]
+    for own in itertools.product(("float32", "int8"), repeat=len(rounded.layers)):
+        assert predict_latency(contexts, dict(zip(rounded.layers, own, strict=True))) > 0
+    told = contexts.copy()
+    told.loc[:] = 0.0
+    told.loc[first, ("int8", "int8", "float32")] = 1.0  # the first has itself before it
+    told.loc[second, ("int8", "float32", "float32")] = 10.0
+    precisions = {name: "int8" if name == first else "float32" for name in rounded.layers}
+    assert predict_latency(told, precisions) == 11.0
+
+
+def test_4_bits_are_kept_for_the_file_or_for_time(graph, images, tmp_path):
+    """The integers are the same; in 8 bits the file is larger."""
+    weights = quantize(graph, 4, method="w-channel").variants
+    inputs = quantize(graph, 8, method="wa-tensor", calibration=images).variants
+    forms = {name: Variant(one.weight, inputs[name].input) for name, one in weights.items()}
+    small = export_onnx(Quantized(graph, forms), tmp_path / "4.onnx")
+    fast = export_onnx(Quantized(graph, forms), tmp_path / "8.onnx", int4=False)
+    assert (set(small.dtypes.values()), set(fast.dtypes.values())) == ({"int4"}, {"int8"})
+    assert small.nbytes < fast.nbytes
+    got, expected = (run_onnx(one.path, images) for one in (fast, small))
+    np.testing.assert_allclose(got, expected, atol=0.02 * expected.std())
 
 
 def test_the_graph_for_torch_is_the_simulator(rounded, images):
