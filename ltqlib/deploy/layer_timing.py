@@ -14,6 +14,7 @@ The table is a budget for the allocation of bit-widths: ::
 
 import json
 import tempfile
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from ltqlib.deploy.runtimes import inputs, load_onnx
 from ltqlib.deploy.timing import WARM, check, exported, quartiles, repeated
 from ltqlib.quantization import Quantized
 
-OTHER = "other"  # what belongs to no layer: normalization, pooling, changes of memory format
+OTHER = "other"  # what is computed before the first layer
 PAIR = ("float32", "int8")
 TURNS = ("0000", "1111", "0101", "1010", "0011", "0110", "1100", "1001")  # 1: int8; then again
 Context = tuple[str, str, str]  # precision of the layer before, of the layer, of the one behind
@@ -43,10 +44,10 @@ def layer_latency(
 ) -> pd.DataFrame:
     """Measured time of every layer, by ONNX Runtime's profiler.
 
-    A layer's time is that of its convolution or product, of the rounding of its input, and of the
-    activation or sum behind it, which are computed with it; all else is the last row, ``other``.
-    The profiler adds some microseconds to every node; what it reports for a Reshape, which computes
-    nothing, is taken off.
+    A layer's time is that of the rounding of its input, of its convolution or product, and of what
+    is computed from there to the next layer: activations, pooling, changes of memory format. What
+    comes before the first layer is the last row, ``other``. The profiler adds microseconds to every
+    node: the time of the whole without it, measured in turn, says how many, and they are taken off.
 
     Args:
         model, images, batch, precision, repeats, threads: as for :func:`latency`.
@@ -61,18 +62,20 @@ def layer_latency(
     with tempfile.TemporaryDirectory() as folder:
         path = exported(model, precision, Path(folder))
         run, shape, dtype = load_onnx(path, threads=threads, profile=Path(folder) / "profile")
+        plain, *_ = load_onnx(path, threads=threads)
         pixels = repeated(inputs(images, shape, dtype), batch)
-        for _ in range(WARM + repeats):
-            run(pixels)
+        whole = np.median([_in_turn(run, plain, pixels) for _ in range(WARM + repeats)])
         del run  # writes the profile
         events = json.loads(next(Path(folder).glob("profile*.json")).read_text(encoding="utf-8"))
         layers = _layers_of(model, path)
     found = {name: np.zeros(repeats) for name in [*layers, OTHER]}
-    times = _by_node(events)
-    nothing = min((float(np.median(t)) for n, t in times.items() if "/Reshape" in n), default=0.0)
+    times = {name: each[-repeats:] for name, each in _by_node(events).items()}
+    excess = (sum(np.median(each) for each in times.values()) - whole) / len(times)
+    layer = OTHER
     for name, milliseconds in times.items():
-        layer = name.removeprefix("fused ").split("/")[0]
-        found[layer if layer in found else OTHER] += (milliseconds[-repeats:] - nothing).clip(0)
+        own = name.removeprefix("fused ").split("/")[0]
+        layer = own if own in found else layer
+        found[layer] += (milliseconds - excess).clip(0)
     table = pd.DataFrame({name: quartiles(each) for name, each in found.items()})
     table.index = pd.Index(["low", "ms", "high"])
     return table.T[["ms", "low", "high"]].rename_axis("layer")
@@ -114,10 +117,9 @@ def at_precisions(model: Quantized, precisions: Mapping[str, str]) -> Quantized:
 
 
 def predict_latency(contexts: pd.DataFrame, precisions: Mapping[str, str]) -> float:
-    """Milliseconds of a whole model: the sum over its layers, and what belongs to none.
+    """Milliseconds of a whole model: the sum over its layers, and what comes before them.
 
-    Neighbours are the layers before and behind in order of execution. Of what belongs to no layer,
-    the mean over the layers' contexts is taken.
+    Neighbours are the layers before and behind in order of execution.
 
     Args:
         contexts: of :func:`context_latency`.
@@ -152,6 +154,14 @@ def _contexts(precisions: Mapping[str, str]) -> dict[str, Context]:
     own: Sequence[str] = list(precisions.values())
     padded = [*own[:1], *own, *own[-1:]]
     return dict(zip(precisions, zip(padded, own, padded[2:], strict=False), strict=True))
+
+
+def _in_turn(run: Any, plain: Any, pixels: Any) -> float:
+    """Milliseconds of ``plain``, after ``run``."""
+    run(pixels)
+    started = time.perf_counter()
+    plain(pixels)
+    return 1000 * (time.perf_counter() - started)
 
 
 def _layers_of(model: Any, path: Path) -> list[str]:
