@@ -9,7 +9,7 @@ from ltqlib.paper.plots.claims import claims_forest
 from ltqlib.paper.plots.counts import class_counts
 from ltqlib.paper.plots.identity import over_frequency
 from ltqlib.paper.plots.layers import class_accuracy, mixed_gains, rank_changes, sensitivity_bars
-from ltqlib.paper.plots.length import over_length, rounding_and_noise
+from ltqlib.paper.plots.length import kept_share, over_length, rounding_and_noise
 from ltqlib.paper.plots.metrics import rank_correlations
 from ltqlib.paper.plots.remedies import remedies
 from ltqlib.paper.plots.repair import before_after, repair_sizes
@@ -23,6 +23,7 @@ __all__ = [
     "class_counts",
     "decoupling_bars",
     "head_tail_curves",
+    "kept_share",
     "mixed_gains",
     "over_frequency",
     "over_imbalance",

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import xarray as xr
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ltqlib.paper.marks import at_bits, name_marks, of_group, with_interval
+from ltqlib.paper.marks import at_bits, name_marks, of_group, titled_panels, with_interval
 from ltqlib.paper.style import FAINT, INK, new_figure
 from ltqlib.statistics.estimate import Estimates
 from ltqlib.statistics.losses import GROUP
@@ -69,6 +71,31 @@ def rounding_and_noise(
     for axes in panels:
         axes.set_xlabel("passes")
     name_marks(left, 2)
+    return figure
+
+
+def kept_share(share: xr.DataArray, curves: npt.NDArray, fine: npt.NDArray) -> Figure:
+    """What share of its float accuracy a group keeps with fewer bits, measured and fitted.
+
+    Args:
+        share: means over seeds (group, passes, bits); head and tail are drawn.
+        curves: the fitted law (group, passes, fine).
+        fine: bits of the curves, (fine,).
+    """
+    names = ["head", "tail"]
+    figure, panels = titled_panels(3.4, names)
+    shades = colormaps["viridis_r"](np.linspace(0.15, 0.95, share.sizes["passes"]))
+    for name, axes in zip(names, panels, strict=True):
+        chosen = share["group"].values.tolist().index(name)
+        for n, (passes, shade) in enumerate(zip(share["passes"].values, shades, strict=True)):
+            marks = share[chosen, n]
+            axes.plot(marks["bits"], 100 * marks, "o", color=shade, label=f"{passes} passes")
+            axes.plot(fine, 100 * curves[chosen, n], color=shade, lw=1.2)
+        axes.set_xlabel("bits of the weights")
+        axes.set_xticks(share["bits"].values)
+        axes.invert_xaxis()
+    panels[0].set_ylabel("% of float accuracy kept")
+    name_marks(panels[0], share.sizes["passes"])
     return figure
 
 
