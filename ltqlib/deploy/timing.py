@@ -88,6 +88,7 @@ def latency(
 
 
 def check(model: Any, runtime: str, precision: str) -> None:
+    """Raise InputError where a runtime cannot run a model at a precision."""
     if runtime not in RUNTIMES:
         raise InputError(f"runtime {runtime!r} is unknown: use one of {', '.join(RUNTIMES)}")
     if precision not in PRECISIONS:
@@ -129,6 +130,7 @@ def at_precision(quantized: Quantized, precision: str) -> Quantized:
 
 
 def exported(model: Any, precision: str, folder: Path) -> Path:
+    """The ONNX file of a model at a precision; a file is itself."""
     if not isinstance(model, Quantized):
         return Path(model)
     path, int4 = folder / "model.onnx", precision != "int8"
@@ -136,6 +138,7 @@ def exported(model: Any, precision: str, folder: Path) -> Path:
 
 
 def repeated(images: Any, size: int) -> Any:
+    """``size`` images, (size, ...), the given ones again and again."""
     return images[np.arange(size) % len(images)]
 
 
@@ -150,6 +153,7 @@ def _times(run: Callable[[], Any], repeats: int) -> npt.NDArray[np.float64]:
 
 
 def quartiles(values: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+    """Lower quartile, median, upper quartile."""
     low, median, high = np.percentile(values, [25, 50, 75])
     return float(low), float(median), float(high)
 
