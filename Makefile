@@ -24,7 +24,7 @@ CONFIG = --config profile=$(PROFILE) imbalance_factors=$(IF) seeds=$(SEED) until
 # $(call timed,WHAT,COMMAND) runs a command and says how long it took
 timed = printf '\n== %s\n' '$(1)'; $(2); printf '== %s: %d min %d s\n' '$(1)' $$((SECONDS / 60)) $$((SECONDS % 60))
 
-.PHONY: help book test reproduce publish lint baselines clean
+.PHONY: help book test slow reproduce publish lint baselines clean
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,9 +34,12 @@ help: ## This list
 book: $(STAMP) ## Build the book from the published results: _build/html/index.html
 	$(BIN)/snakemake book
 
-test: lint ## Style, types, tests, the pipeline live on small data, committed notebooks
-	$(BIN)/pytest -n 2 --dist loadfile --durations=20
+test: lint ## Style, types, the tests that take seconds, committed notebooks
+	$(BIN)/pytest -n 2 --dist loadfile -m 'not slow' --durations=20
 	$(BIN)/pytest -n 2 --dist loadfile --nbval --nbval-current-env tests/notebooks/*.ipynb
+
+slow: $(STAMP) ## The tests that take longer: the pipeline on small data, foreign networks, runtimes
+	$(BIN)/pytest -n 2 --dist loadfile -m slow --durations=20
 
 reproduce: $(STAMP) ## Train and evaluate again, from images on, then execute chapter 3 on that
 	@echo 'Networks that are in runs/ are kept; a run that was stopped goes on. On one core, profile laptop:'
