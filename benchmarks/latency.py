@@ -8,7 +8,8 @@ so that its memory is its own; nothing else should run. Three minutes.
 * whole: float32, bf16 and int8 at batch 1 and 64, in each runtime that has them; weights of
   4 bits alone beside them, which change the file and not the time;
 * layers: between neighbours of float32 and int8 (ONNX Runtime), and what they predict of ten models
-  that were not measured for the tables, beside their measured time;
+  that were not measured for the tables, beside their measured time and beside the budget, for which
+  every layer has the time that it takes between neighbours of its own precision;
 * files: bytes of the packed and of the ONNX file at each width.
 """
 
@@ -23,12 +24,20 @@ import numpy as np
 import pandas as pd
 
 import ltqlib as ltq
-from ltqlib.deploy import context_latency, export_onnx, latency, predict_latency, save_packed
+from ltqlib.deploy import (
+    context_latency,
+    export_onnx,
+    latency,
+    layer_costs,
+    predict_latency,
+    save_packed,
+)
 from ltqlib.deploy.layer_timing import PAIR, at_precisions
 from ltqlib.errors import InputError
 from ltqlib.evidence.provenance import machine, versions
 from ltqlib.quantization import Quantized, quantize
 
+BITS = {"int8": 8, "float32": 32}
 HERE = Path(__file__).parent
 BATCHES = (1, 64)
 ROUNDED, CALIBRATION, DRAWN = "wa-mse", 512, 8
@@ -96,6 +105,7 @@ def by_layer(models: Models, repeats: int, threads: int) -> dict:
     for batch in BATCHES:
         often = max(10, repeats // batch)
         contexts = context_latency(model, images, batch, often, threads=threads)
+        costs = layer_costs(contexts, BITS.values())
         told["tables"][batch] = {
             ">".join(c): contexts[c].dropna().round(5).to_dict() for c in contexts
         }
@@ -105,8 +115,10 @@ def by_layer(models: Models, repeats: int, threads: int) -> dict:
             args = (one, images, "onnxruntime", batch, precision, often)
             measured = float(latency(*args, threads=threads).ms[0])
             predicted = predict_latency(contexts, precisions)
-            row = {"model": form, "batch": batch, "predicted": predicted, "measured": measured}
-            told["predicted"].append(row | {"distance": predicted / measured - 1})
+            budget = sum(costs[name][BITS[own]] for name, own in precisions.items())
+            row = {"model": form, "batch": batch, "budget": budget, "predicted": predicted}
+            row |= {"measured": measured, "distance": predicted / measured - 1}
+            told["predicted"].append(row)
     return told
 
 
