@@ -9,6 +9,7 @@ PROFILE ?= laptop
 IF ?= 0.1,0.02,0.01
 SEED ?= 0
 DATA ?=
+TORTURE ?= quick
 UNTIL ?= evaluate
 
 BIN := .venv/bin
@@ -24,7 +25,7 @@ CONFIG = --config profile=$(PROFILE) imbalance_factors=$(IF) seeds=$(SEED) until
 # $(call timed,WHAT,COMMAND) runs a command and says how long it took
 timed = printf '\n== %s\n' '$(1)'; $(2); printf '== %s: %d min %d s\n' '$(1)' $$((SECONDS / 60)) $$((SECONDS % 60))
 
-.PHONY: help book test slow reproduce publish lint baselines clean
+.PHONY: help book test slow torture reproduce publish lint baselines clean
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +41,9 @@ test: lint ## Style, types, the tests that take seconds, committed notebooks
 
 slow: $(STAMP) ## The tests that take longer: the pipeline on small data, foreign networks, runtimes
 	$(BIN)/pytest -n 2 --dist loadfile -m slow --durations=20
+
+torture: $(STAMP) ## Kills, damage, bad input, crowded and full disks; TORTURE=full takes an hour or two
+	LTQ_TORTURE=$(TORTURE) $(BIN)/pytest -n 2 --dist loadfile tests/torture
 
 reproduce: $(STAMP) ## Train and evaluate again, from images on, then execute chapter 3 on that
 	@echo 'Networks that are in runs/ are kept; a run that was stopped goes on. On one core, profile laptop:'

@@ -108,7 +108,7 @@ def test_continuous_integration_runs_what_a_reader_runs() -> None:
     script = ROOT / ".ci/run"
     assert script.stat().st_mode & 0o111, ".ci/run is not executable"
     steps = re.findall(r"^step (.*)$", script.read_text(), re.MULTILINE)
-    assert steps == ["make test", "make slow", "make book"]
+    assert steps == ["make test", "make slow", "make torture", "make book"]
     assert "run: .ci/run" in (ROOT / ".github/workflows/ci.yml").read_text()
 
 

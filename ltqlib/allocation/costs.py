@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,7 @@ class Limit:
                 f"the {self.name} of {costs.layer.values[layer]} at {costs.bits.values[bits]} bits "
                 "is not a finite number: measure it"
             )
-        if math.isnan(self.limit):
+        if not isinstance(self.limit, Real) or math.isnan(self.limit):
             raise InputError(f"the limit of {self.name} is not a number: give one")
         object.__setattr__(self, "costs", costs)
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ltqlib.config import brief
 from ltqlib.data import Split
 from ltqlib.data.halves import HALVES, half_mask
 from ltqlib.errors import InputError
@@ -50,7 +51,7 @@ def evaluate(
         each = {name: evaluate(those, on, bits, method) for name, those in networks.items()}
         return along("model", each)
     if not isinstance(method, str):
-        return along("method", {name: evaluate(networks, on, bits, name) for name in method})
+        return along("method", {n: evaluate(networks, on, bits, n) for n in _methods(method)})
     if isinstance(bits, xr.DataArray) and (more := set(bits.dims) - {"seed", "layer"}):
         return _each_of(networks, on, bits, str(min(map(str, more))), method)
     by_seed = {trained.config.seed: _of_one(trained, on, bits, method) for trained in networks}
@@ -75,7 +76,9 @@ def sensitivity(
         each = {name: sensitivity(those, on, bits, method) for name, those in networks.items()}
         return along("model", each)
     if not isinstance(method, str):
-        return along("method", {name: sensitivity(networks, on, bits, name) for name in method})
+        return along("method", {n: sensitivity(networks, on, bits, n) for n in _methods(method)})
+    if not isinstance(bits, Iterable):
+        raise InputError(f"bits={brief(bits)}: give a list of widths, such as [6, 4]")
     widths = list(dict.fromkeys([FLOAT, *bits]))
     by_seed = {t.config.seed: _one_layer(t, on, widths, method) for t in networks}
     costs = networks.layers
@@ -86,6 +89,13 @@ def sensitivity(
             for name in ("parameters", "macs")
         }
     )
+
+
+def _methods(names: Any) -> list[str]:
+    """Names of several methods."""
+    if not isinstance(names, Sequence) or not names or not all(isinstance(n, str) for n in names):
+        raise InputError(f"method={brief(names)}: give the name of a method, or several")
+    return list(names)
 
 
 def _each_of(

@@ -161,10 +161,10 @@ def decouple(networks: Networks, method: str = "crt", device: str = "auto") -> N
 
 def _checked(seeds: Iterable[int] | int) -> list[int]:
     """Every seed once, ascending."""
-    listed = set(seeds) if isinstance(seeds, Iterable) else {seeds}
+    listed = list(seeds) if isinstance(seeds, Iterable) else [seeds]
     if not listed or not all(isinstance(seed, int | np.integer) for seed in listed):
         raise InputError(f"seeds {brief(seeds)}: give a list of whole numbers")
-    return sorted(map(int, listed))
+    return sorted(set(map(int, listed)))
 
 
 def known_seeds(config: RunConfig) -> list[int]:

@@ -144,9 +144,12 @@ class Graph:
             images: uint8 (N, H, W, C) from NumPy, or a tensor (N, ...) as the module takes it.
 
         Raises:
-            InputError: images of another shape than those the graph was traced with.
+            InputError: images of another shape than those the graph was traced with, or with
+                values that are not finite.
         """
         images = as_tensor(images)
+        if images.is_floating_point() and not images.isfinite().all():
+            raise InputError("images hold values that are not finite: leave these images out")
         if images.shape[1:] != self.example.shape[1:]:
             raise InputError(
                 f"images have shape {tuple(images.shape[1:])}, the graph was traced with "
@@ -158,6 +161,8 @@ class Graph:
 
     def batches(self, images: Any, size: int) -> Iterator[Tensor]:
         """Images in their order, ``size`` at a time, as :meth:`pixels` gives them."""
+        if not len(images):
+            raise InputError("there are no images: give one at least")
         for start in range(0, len(images), size):
             yield self.pixels(images[start : start + size])
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ltqlib.config import brief
 from ltqlib.errors import InputError
 from ltqlib.models.graph import Graph
 from ltqlib.quantization.methods import LocalMethod, Method, get
@@ -48,6 +49,8 @@ def quantize(
         graph = module
     elif example is None:
         raise InputError("a module is traced with a batch of images: give example=<images>")
+    elif not isinstance(module, nn.Module):
+        raise InputError(f"quantize takes a torch module or its graph, not {brief(module)}")
     else:
         graph = Graph.trace(module, example)
     return chosen.quantize(graph, widths_of(bits, graph.layers), calibration)

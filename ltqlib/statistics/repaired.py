@@ -56,6 +56,10 @@ def repair(
     """
     kept: dict[str, Any] = {"match": match, "images": images, "counts": counts}
     kept["unlabelled"] = unlabelled
+    if not isinstance(logits, xr.DataArray) or not {"label", "half"} <= set(logits.coords):
+        raise InputError("repair takes logits with labels and halves, as ltq.logits returns them")
+    if logits.dtype.kind != "f":
+        raise InputError(f"repair takes logits in floating point, not {logits.dtype}")
     each = [repaired_logits(logits, reference, seed=seed + n, **kept) for n in range(draws)]
     right = sum((found.argmax("class") == found["label"]).astype(float) for found in each)
     return (right / draws).assign_attrs(logits.attrs)  # type: ignore[union-attr]

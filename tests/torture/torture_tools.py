@@ -131,6 +131,7 @@ def life(
     import torch
     import torture_warm
 
+    import ltqlib.progress
     import ltqlib.training.state
     from ltqlib import cli
     from ltqlib.experiment import networks
@@ -139,6 +140,7 @@ def life(
     if "--data=folder:photos" not in steps[0]:  # which has other layers
         networks.layer_costs = lambda network: torture_warm.COSTS
     ltqlib.training.state.EVERY = 0.0  # the state of the training after every epoch
+    ltqlib.progress.Progress.__init__.__defaults__ = (0.0,)  # short work is told as well
     if blow:
         strike(blow, home)
     for step in steps:
