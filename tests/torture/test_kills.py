@@ -142,7 +142,12 @@ def somebody_computes(home: Path) -> bool:
 
 def of_training(found: dict[str, Any]) -> dict[str, Any]:
     """Both stages, without the evaluations that Snakemake is not asked for here."""
-    return {name: said for name, said in found.items() if name[:4] == "runs" and name[-3:] != ".nc"}
+    networks = {name: said for name, said in found.items() if name.startswith("runs/")}
+    return {
+        name: said
+        for name, said in networks.items()
+        if name.count("/") == 2 and not name.endswith(".nc")  # runs/.lock is the publisher's
+    }
 
 
 def test_snakemake_killed(tally, wanted, tmp_path):
