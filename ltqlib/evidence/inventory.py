@@ -72,7 +72,7 @@ def origins(digest: str) -> list[dict[str, Any]]:
         kept = _origin(f"{name} of {digest}", origin)
         kept["dirty"] = kept["dirty"] in (True, "true")  # an attribute of NetCDF is text
         told.append({"file": name, "place": place, "what": what, **kept})
-    return sorted(told, key=lambda file: file["created"])
+    return sorted(told, key=lambda file: str(file["created"]))
 
 
 def _origin(file: str, told: Any) -> dict[str, Any]:
