@@ -144,10 +144,12 @@ class Graph:
             images: uint8 (N, H, W, C) from NumPy, or a tensor (N, ...) as the module takes it.
 
         Raises:
-            InputError: images of another shape than those the graph was traced with, or with
-                values that are not finite.
+            InputError: no images, images of another shape than those the graph was traced with, or
+                with values that are not finite.
         """
         images = as_tensor(images)
+        if not len(images):
+            raise InputError("there are no images: give one at least")
         if images.is_floating_point() and not images.isfinite().all():
             raise InputError("images hold values that are not finite: leave these images out")
         if images.shape[1:] != self.example.shape[1:]:
@@ -161,9 +163,7 @@ class Graph:
 
     def batches(self, images: Any, size: int) -> Iterator[Tensor]:
         """Images in their order, ``size`` at a time, as :meth:`pixels` gives them."""
-        if not len(images):
-            raise InputError("there are no images: give one at least")
-        for start in range(0, len(images), size):
+        for start in range(0, max(len(images), 1), size):
             yield self.pixels(images[start : start + size])
 
     @torch.inference_mode()
