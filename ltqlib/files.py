@@ -32,6 +32,16 @@ def write_whole(path: Path, content: bytes) -> None:
             partial.unlink(missing_ok=True)
 
 
+def remove(path: Path) -> None:
+    """Delete a file, if it is there.
+
+    Raises:
+        InputError: the disk is read-only, or refuses for another reason that is the disk's.
+    """
+    with disk_errors(path):
+        path.unlink(missing_ok=True)
+
+
 def _remove_stale(folder: Path, begin: str) -> None:
     """Delete temporary files that begin so and whose process is gone."""
     for name in os.listdir(folder):

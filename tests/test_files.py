@@ -1,11 +1,16 @@
 """Files are whole or not there, and what a killed writer leaves goes with the next one."""
 
+import errno
+import os
 import platform
 import subprocess
 import sys
 from pathlib import Path
 
-from ltqlib.files import PARTIAL, write_whole
+import pytest
+
+from ltqlib.errors import InputError
+from ltqlib.files import PARTIAL, remove, write_whole
 
 SLOW_WRITER = """
 import os, sys, time
@@ -53,3 +58,16 @@ def test_a_process_of_somebody_else_is_taken_for_alive(tmp_path: Path) -> None:
     theirs.touch()
     write_whole(tmp_path / "a", b"whole")
     assert theirs.exists()
+
+
+def test_what_cannot_be_removed_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove(tmp_path / "never was")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(InputError, match="the disk is read-only"):
+        remove(tmp_path / "a")

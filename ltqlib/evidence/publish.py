@@ -15,7 +15,7 @@ from ltqlib.errors import InputError, disk_errors
 from ltqlib.evidence import store
 from ltqlib.evidence.arrays import read_dataset
 from ltqlib.evidence.records import Record, read_record
-from ltqlib.files import write_whole
+from ltqlib.files import remove, write_whole
 
 MOST_RESULTS = 25_000_000  # bytes of evaluations in git
 MOST_WEIGHTS = 50_000_000  # bytes of checkpoints in git; what is beyond is made again by training
@@ -175,7 +175,7 @@ def _copy(network: _Network, kept: set[Path]) -> list[str]:
     names = {path.name for path in network.files}
     for path in folder.glob("*"):
         if _is_stored(path) and path not in kept and path.name not in names:
-            path.unlink()
+            remove(path)
     for path in network.files:
         if _write_changed(folder / path.name, path.read_bytes()):
             changed.append(path.name)

@@ -18,6 +18,7 @@ from ltqlib.errors import InputError
 from ltqlib.evidence import store
 from ltqlib.evidence.provenance import Stopwatch
 from ltqlib.evidence.records import Record
+from ltqlib.files import remove
 
 if TYPE_CHECKING:
     from ltqlib.models import Graph, Head, Network
@@ -223,7 +224,7 @@ def _train(config: RunConfig, data: LongTail, device: str, follow: "Follow | Non
                 "provenance": {**watch.provenance(), **_device_words(device)},
             },
         )
-        resume.unlink(missing_ok=True)
+        remove(resume)
 
 
 def _decouple(trained: Trained, device: str) -> None:
@@ -235,7 +236,7 @@ def _decouple(trained: Trained, device: str) -> None:
     with store.lock(trained.digest):
         if store.find_record(trained.digest, store.STAGE2) is not None:
             return
-        (paths.runs(trained.digest) / STATE).unlink(missing_ok=True)  # killed after its record
+        remove(paths.runs(trained.digest) / STATE)  # killed after its record
         network = _load_backbone(trained, device)
         with Stopwatch() as watch:
             heads = decouple_network(trained.config, trained.data, network, find_device(device))

@@ -151,9 +151,14 @@ def life(
 def evaluate(widths: Sequence[str] = ()) -> int:
     """The smallest evaluation, as a page asks for it."""
     import ltqlib as ltq
+    from ltqlib.errors import InputError
 
     networks = ltq.train(ltq.load_data("digits", FACTOR), profile="smoke", seeds=[0], **FIELDS)
-    ltq.evaluate(networks, bits=[int(width) for width in widths] or [32, 4])
+    try:
+        ltq.evaluate(networks, bits=[int(width) for width in widths] or [32, 4])
+    except InputError as error:  # as the command line does
+        print(f"ltq: {error}", file=sys.stderr)
+        return 2
     return 0
 
 
