@@ -10,20 +10,22 @@ from typing import Any
 class Progress:
     """Count ``total`` units of work; prints at most one line every ``interval`` seconds.
 
+    ``done`` units were done before, by a run that this one goes on with: they count in the share
+    and not in the speed from which the time left is estimated.
     On a terminal it is a tqdm bar. Elsewhere a line holds the share done, the time left in
     minutes, and ``note``; work that ends within ``interval``, or has no name, prints nothing.
     Everything goes to standard error, so ``--json`` stays clean.
     """
 
-    def __init__(self, total: int, what: str, interval: float = 20.0) -> None:
+    def __init__(self, total: int, what: str, interval: float = 20.0, done: int = 0) -> None:
         self.total, self.what, self.interval = total, what, interval if what else math.inf
-        self.done = 0
+        self.before = self.done = done
         self.started = self.printed = time.monotonic()
         self.bar: Any = None
         if what and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self.bar = tqdm(total=total, desc=what, file=sys.stderr)
+            self.bar = tqdm(total=total, initial=done, desc=what, file=sys.stderr)
 
     def update(self, amount: int = 1, note: str = "") -> None:
         """Count ``amount`` more units as done."""
@@ -35,7 +37,8 @@ class Progress:
         now = time.monotonic()
         if now - self.printed >= self.interval:
             self.printed = now
-            left = (now - self.started) / max(self.done, 1) * (self.total - self.done)
+            pace = (now - self.started) / max(self.done - self.before, 1)
+            left = pace * (self.total - self.done)
             share = 100 * self.done / max(self.total, 1)
             line = f"{self.what}: {share:3.0f} %, about {left / 60:.1f} min left {note}"
             print(line.rstrip(), file=sys.stderr, flush=True)

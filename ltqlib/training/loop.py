@@ -61,8 +61,7 @@ def fit(
     history, device = keeper.resume(), parameters[0].device
     step_once = _make_step(network, optimizer, loss, recipe.sam, compiled)
     steps = recipe.epochs * len(batches)
-    with Progress(steps, progress) as bar:
-        bar.update(len(history) * len(batches))
+    with Progress(steps, progress, done=len(history) * len(batches)) as bar:
         for epoch in range(len(history), recipe.epochs):
             started, total = time.perf_counter(), torch.zeros((), device=device)
             for step, (pixels, labels) in enumerate(batches.epoch(epoch), epoch * len(batches)):
