@@ -3,7 +3,7 @@
     python benchmarks/latency.py [--repeats 100] [--threads 1]
 
 Written to benchmarks/latency.json and printed. Every runtime is measured in a process of its own,
-so that its memory is its own; nothing else should run. Three minutes.
+so that its memory is its own; nothing else should run. A minute.
 
 * whole: float32, bf16 and int8 at batch 1 and 64, in each runtime that has them; weights of
   4 bits alone beside them, which change the file and not the time;

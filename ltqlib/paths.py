@@ -56,3 +56,8 @@ def cache(name: str = "") -> Path:
 def book(name: str = "") -> Path:
     """A source file of the book."""
     return root() / "book" / name
+
+
+def benchmarks(name: str = "") -> Path:
+    """A script that measures this machine, or the record that it wrote."""
+    return root() / "benchmarks" / name

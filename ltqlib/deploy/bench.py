@@ -39,20 +39,24 @@ class Configuration:
 
 
 class Work:
-    """Results in a folder, one file each; without a folder nothing is kept."""
+    """Results in a folder, one file each; without a folder they are kept in memory."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
+        self.held: dict[str, Found] = {}
 
     def recall(self, what: str, how: Mapping[str, Any], compute: Callable[[], Found]) -> Found:
         """What ``compute()`` gives, read where it was computed with the same ``how``."""
-        if self.folder is None:
-            return compute()
         from safetensors import SafetensorError
         from safetensors.numpy import load, save
 
         key = hashlib.sha256(json.dumps(how, sort_keys=True).encode()).hexdigest()
-        path = self.folder / f"{what}-{key[:16]}.safetensors"
+        name = f"{what}-{key[:16]}.safetensors"
+        if self.folder is None:
+            if name not in self.held:
+                self.held[name] = compute()
+            return self.held[name]
+        path = self.folder / name
         with contextlib.suppress(FileNotFoundError, SafetensorError):
             return load(path.read_bytes())
         found = {name: np.ascontiguousarray(value) for name, value in compute().items()}
@@ -86,6 +90,7 @@ class Bench:
     work: Work
     forms: dict[tuple[str, str, int], Variant] = field(default_factory=dict)
     samples: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    made: tuple[Configuration, Quantized] | None = None  # the last of a method that is not local
 
     @cached_property
     def known(self) -> dict[str, str]:
@@ -119,8 +124,10 @@ class Bench:
         """The model of a configuration, to be called, saved and exported."""
         graph, method = self.subject.graph, methods.get(configuration.method)
         widths = dict(zip(graph.layers, configuration.widths, strict=True))
-        if not method.local:
-            return method.quantize(graph, widths, self.ranges)
+        if not method.local:  # it computes the calibration images, and is asked for once a test set
+            if self.made is None or self.made[0] != configuration:
+                self.made = configuration, method.quantize(graph, widths, self.ranges)
+            return self.made[1]
         forms = self.variants(method.name, {layer: [bits] for layer, bits in widths.items()})
         chosen = {layer: v for layer, each in forms.items() for v in each.values()}
         return Quantized(graph, chosen, method.name)

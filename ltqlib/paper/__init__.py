@@ -3,6 +3,6 @@
 from ltqlib.paper import plots
 from ltqlib.paper.claims import verdicts
 from ltqlib.paper.numbers import numbers
-from ltqlib.paper.reported import reported
+from ltqlib.paper.reported import measured, reported
 
-__all__ = ["numbers", "plots", "reported", "verdicts"]
+__all__ = ["measured", "numbers", "plots", "reported", "verdicts"]
