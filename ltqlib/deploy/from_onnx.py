@@ -7,6 +7,7 @@ one that is known: later versions mostly take more types. What comes out must pr
 Runtime does, or it is refused.
 """
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def from_onnx(path: Path | str, side: int | None = None) -> nn.Module:
     except Exception as error:  # NotImplementedError, and what odd models lead to
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{shown(path)} cannot be converted by onnx2torch: {reason}") from error
+    type(module).__name__ = shown(Path(path).name)  # a class of its own: what messages call it
     return module
 
 
@@ -235,7 +237,8 @@ def _check(module: nn.Module, path: Path, side: int | None) -> None:
     images = images.to(dtype) if dtype == torch.uint8 else images / 128 - 1
     runs = [session.run(None, {given.name: part.numpy()})[0] for part in images.split(batch)]
     expected = np.concatenate(runs)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the converters' own code
         found = module(images).numpy()
     if found.shape != expected.shape or found.ndim != 2:
         raise InputError(f"{shown(path)} returns {list(expected.shape)}, not (images, classes)")

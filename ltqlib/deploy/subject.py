@@ -34,6 +34,9 @@ class Normalized(nn.Module):
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values).reshape(-1, 1, 1))
 
+    def _get_name(self) -> str:
+        return self.model._get_name()  # what messages call it
+
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (B, C) of pixels (B, 3, H, W)."""
         return self.model((pixels.float() / 255 - self.mean) / self.std)
@@ -113,9 +116,10 @@ def prepare(
                 f"{what} images are {these.shape[1:]}, test images {first.images.shape[1:]}: "
                 "resize them alike"
             )
+    file = isinstance(model, str | Path)
     if isinstance(model, str | Path):
         name, model = name or Path(model).name, from_onnx(model, first.images.shape[1])
-    graph = _trace(model, first.images[:2], normalize)
+    graph = _trace(model, first.images[:2], normalize, file)
     if wrong := [len(one.classes) for one in tests.values() if len(one.classes) != graph.classes]:
         raise InputError(
             f"the model has {graph.classes} outputs, the data {wrong[0]} classes: "
@@ -124,7 +128,9 @@ def prepare(
     return Subject(name or type(model).__name__, graph, images, free, tests)
 
 
-def _trace(model: nn.Module | Graph, images: Images, normalize: Normalize | None) -> Graph:
+def _trace(
+    model: nn.Module | Graph, images: Images, normalize: Normalize | None, file: bool
+) -> Graph:
     if isinstance(model, Graph):
         return model
     wrapped = model if normalize is None else Normalized(model, *normalize)
@@ -132,6 +138,8 @@ def _trace(model: nn.Module | Graph, images: Images, normalize: Normalize | None
         return Graph.trace(wrapped, as_tensor(images))
     except InputError as error:
         hint = "" if normalize else "; a model of normalized images needs normalize=(mean, std)"
+        if file:
+            hint += "; give the torch module instead of its ONNX form"
         raise InputError(f"{error}{hint}") from error
 
 

@@ -6,8 +6,12 @@ parametrization or a relative position bias) is a constant in it.
 """
 
 import copy
+import io
+import logging
 import operator
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,27 +57,38 @@ def trace(module: nn.Module, example: Tensor) -> Traced:
     Args:
         example: images as the module takes them, (B, ...).
     """
-    program = _export(copy.deepcopy(module).eval(), example)
+    program = _export(copy.deepcopy(module).eval(), example, module._get_name())
     return _Copy(program, module).run()
 
 
-def _export(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+def _export(module: nn.Module, example: Tensor, name: str) -> torch.export.ExportedProgram:
     batch = torch.export.Dim("batch", min=2)
     fast_attention = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # one operator without visible projections
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with torch.no_grad(), _silence():
             program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
             return program.run_decompositions({})
     except Exception as error:  # torch.export raises many kinds
         reason = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
         raise InputError(
-            f"{type(module).__name__} cannot be traced by torch.export with a batch of any size: "
-            f"{reason.strip()}"
+            f"{name} cannot be traced by torch.export with a batch of any size: {reason.strip()}"
         ) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_attention)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """torch.export logs and prints the whole program where it fails; one line says it."""
+    before, nowhere = logging.root.manager.disable, io.StringIO()
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(nowhere), redirect_stderr(nowhere):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 class _Copy:

@@ -160,6 +160,25 @@ def test_one_line_on_what_is_refused(
     assert "\n" not in str(raised.value)
 
 
+NUMBERED = (  # counts the images, as torch's newer exporter does for ConvNeXt
+    helper.make_node("Shape", ["c"], ["shape"], start=0, end=1),
+    helper.make_node("Squeeze", ["shape"], ["many"]),
+    helper.make_node("Constant", [], ["zero"], value=numpy_helper.from_array(np.array(0))),
+    helper.make_node("Constant", [], ["one"], value=numpy_helper.from_array(np.array(1))),
+    helper.make_node("Range", ["zero", "many", "one"], ["numbers"]),
+    helper.make_node("Gather", ["c", "numbers"], ["r"]),
+)
+
+
+def test_what_torch_cannot_export_is_refused_under_the_name_of_the_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, model(middle=NUMBERED))
+    with pytest.raises(InputError, match=r"^net.onnx cannot be traced .* give the torch module"):
+        audit(str(path), pictures(COUNTS, 1), split(), (4,), methods=())
+    assert capfd.readouterr().err == ""
+
+
 def test_external_data_are_read_where_they_are_there(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     onnx.save(model(), path, save_as_external_data=True, location="net.data", size_threshold=0)

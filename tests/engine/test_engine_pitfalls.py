@@ -501,6 +501,14 @@ def branching():
     )
 
 
+def counting():
+    """A size that is read from a tensor: torch.export prints the whole program about it."""
+    return Net(
+        lambda m, x: m.head(pooled(x)) + torch.arange(torch.tensor(len(x)).item()).float()[:, None],
+        head=nn.Linear(3, CLASSES),
+    )
+
+
 def one_batch_size():
     return Net(lambda m, x: m.head(x.reshape(2, 3, -1).mean(2)), head=nn.Linear(3, CLASSES))
 
@@ -516,12 +524,14 @@ def two_results():
         (batch_statistics, "depends on several images at once|does not run on 1 images"),
         (noisy, "depends on several images at once, or on chance"),
         (branching, "cannot be traced by torch.export"),
+        (counting, "cannot be traced by torch.export"),
         (one_batch_size, "cannot be traced by torch.export with a batch of any size"),
         (two_results, "returns 2 tensors"),
     ],
 )
-def test_models_that_cannot_be_taken_are_refused_in_one_line(make, says):
+def test_models_that_cannot_be_taken_are_refused_in_one_line(make, says, capfd):
     torch.manual_seed(0)
     with pytest.raises(InputError, match=says) as refused:
         Graph.trace(make().eval(), torch.randn(2, 3, SIDE, SIDE))
     assert "\n" not in str(refused.value)
+    assert capfd.readouterr() == ("", "")
