@@ -1,15 +1,19 @@
-"""The profiles of clusters: what can be said of them where there is no cluster."""
+"""The profiles of clusters: dry runs of each, and a SLURM of one node where it is installed."""
 
 import importlib.util
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torture_slurm as slurm
+import torture_tools as tools
 import yaml
-from torture_tools import FACTOR
+from torture_snakemake import furnish, of_training, snakemake, somebody_computes
+from torture_tools import FACTOR, many
 
 from ltqlib.config import from_profile
 
@@ -61,3 +65,34 @@ def test_a_dry_run_of_a_profile(name, tally, tmp_path):
                 row.check(f"runs/{digest}/{step}.done" in said, "jobs", said[-800:])
         for resource, value in profile.get("set-resources", {}).get("train", {}).items():
             row.check(f"{resource}={value}" in said, "resources", f"{resource}: {said[-800:]}")
+
+
+@pytest.mark.skipif(bool(slurm.missing()), reason=f"not installed: {', '.join(slurm.missing())}")
+def test_the_grid_goes_through_slurm(tally, peaceful, tmp_path):
+    """Jobs that the scheduler kills included: the results are those of a life without it."""
+    home, wanted = furnish(tmp_path / "home"), of_training(tools.contents(peaceful))
+    options = ("--workflow-profile=profiles/slurm", "--slurm-status-command=squeue",
+               "--slurm-init-seconds-before-status-checks=1", "--latency-wait=5")  # fmt: skip
+    with (
+        tally("cluster", "SLURM of one node: the grid, jobs killed by the scheduler") as row,
+        slurm.cluster(tmp_path / "slurm") as environment,
+    ):
+        process = snakemake(home, *options, environment=environment)
+        for kills in range(many(1, 3)):
+            while process.poll() is None and not somebody_computes(home):
+                time.sleep(0.02)
+            jobs = slurm.running(environment)
+            subprocess.run(["scancel", *jobs], env=environment, check=True)
+            while somebody_computes(home):
+                time.sleep(0.02)
+            row.check(bool(jobs), "job killed", f"no job to kill, {kills} were")
+        process.wait()
+        told = (home / "told").read_text()
+        row.check(process.returncode == 0, "grid done", told[-800:])
+        found = tools.contents(home / "runs")
+        wrong = tools.differences(
+            of_training({f"runs/{name}": said for name, said in found.items()}), wanted
+        )
+        row.check(not wrong, "as if not killed", f"{wrong}: {told[-800:]}")
+        submitted = told.count("has been submitted with SLURM jobid")
+        row.check(submitted >= 2 + many(1, 3), "submitted again", told[-800:])

@@ -1,6 +1,5 @@
 """kill -9, Ctrl-C and SIGTERM at any moment: what comes after is what it would have been."""
 
-import fcntl
 import os
 import random
 import shutil
@@ -13,9 +12,9 @@ from typing import Any
 
 import pytest
 import torture_tools as tools
+from torture_snakemake import furnish, of_training, snakemake, somebody_computes
 from torture_tools import KILL, LIFE, PUBLISH, Blow, many
 
-ROOT = Path(__file__).parents[2]
 IN_A_CHAIN = 5  # kills of one store before it is left in peace
 
 
@@ -110,52 +109,9 @@ def test_ltq_stopped(kind, tally, wanted, peaceful, tmp_path):
 # --- through Snakemake, as processes of their own ---
 
 
-def snakemake(home: Path) -> subprocess.Popen[bytes]:
-    recipe = "recipes=" + "+".join(f"{name}={value}" for name, value in tools.FIELDS.items())
-    grid = (
-        "profile=smoke",
-        f"imbalance_factors={tools.FACTOR}",
-        recipe,
-        "until=decouple",
-        "device=cpu",
-    )
-    with home.joinpath("told").open("wb") as told:
-        return subprocess.Popen(
-            [sys.executable, "-m", "snakemake", "all", "--config", *grid],
-            cwd=home,
-            env={**os.environ, "LTQ_HOME": str(home)},
-            stdout=told,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-
-def somebody_computes(home: Path) -> bool:
-    for lock in home.glob("runs/*/.lock"):
-        with lock.open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-    return False
-
-
-def of_training(found: dict[str, Any]) -> dict[str, Any]:
-    """Both stages, without the evaluations that Snakemake is not asked for here."""
-    networks = {name: said for name, said in found.items() if name.startswith("runs/")}
-    return {
-        name: said
-        for name, said in networks.items()
-        if name.count("/") == 2 and not name.endswith(".nc")  # runs/.lock is the publisher's
-    }
-
-
 def test_snakemake_killed(tally, wanted, tmp_path):
     """Snakemake and all that it started die together, as when a machine goes down."""
-    draw, home = random.Random(4), tmp_path / "home"
-    home.mkdir()
-    for name in ("Snakefile", "_toc.yml", "profiles", "book"):
-        (home / name).symlink_to(ROOT / name)
+    draw, home = random.Random(4), furnish(tmp_path / "home")
     with tally("kills", "Snakemake: kill -9 of all its processes while one computes") as row:
         for chain in range(many(1, 5)):
             shutil.rmtree(home / "runs", ignore_errors=True)

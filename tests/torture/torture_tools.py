@@ -34,7 +34,8 @@ LIFE = (RUN, EVALUATE, PUBLISH)  # training, stage 2, evaluations, publishing
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(["torture_warm"])
 if MODE:
-    os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # where the server finds it
+    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, known)])
 
 
 def many(quick: int, full: int) -> int:
@@ -140,7 +141,7 @@ def life(
     if "--data=folder:photos" not in steps[0]:  # which has other layers
         networks.layer_costs = lambda network: torture_warm.COSTS
     ltqlib.training.state.EVERY = 0.0  # the state of the training after every epoch
-    ltqlib.progress.Progress.__init__.__defaults__ = (0.0,)  # short work is told as well
+    ltqlib.progress.Progress.__init__.__defaults__ = (0.0, 0)  # short work is told as well
     if blow:
         strike(blow, home)
     for step in steps:
