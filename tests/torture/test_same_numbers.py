@@ -21,7 +21,7 @@ CIFAR = ROOT / "data" / "cifar-10-batches-bin" / "test_batch.bin"
 # Of a whole evaluation, in images: what rounding of another order of sums may change. Predictions
 # whose margin is below it are settled in float32 on the machine that evaluates.
 BOUND = 0.001
-ASKED = (("baseline", "w-tensor"), ("crt", "w-tensor"), ("baseline", "w-channel"))
+ASKED = (("baseline", "w-tensor"), ("crt", "w-tensor"), ("logit-adjusted", "w-tensor"))
 
 
 def published(classifier: str, method: str) -> tuple[Path, Trained]:
