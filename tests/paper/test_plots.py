@@ -247,3 +247,17 @@ def test_rounding_beside_noise_of_equal_strength(outcomes: xr.Dataset) -> None:
     assert marks(figure, 1)[1] == [2 * value for value in tail]
     assert marks(figure, 2)[0] == [2, 4]
     assert render(figure) > 10_000
+
+
+def test_shipping_shows_size_and_time_of_every_configuration() -> None:
+    rows = pd.DataFrame(
+        {"kind": ["float", "weights", "weights"], "tail": [50.0, 49.0, 40.0],
+         "megabytes": [4.0, 1.0, 0.5], "ms": [0.4, 0.4, 0.3], "low": [0.3, 0.35, 0.2],
+         "high": [0.5, 0.45, 0.4]}
+    ).set_index("kind")  # fmt: skip
+    figure = plots.shipping(rows)
+    sizes = figure.axes[0]
+    drawn = [(x, y) for line in sizes.lines for x, y in zip(*line.get_data(), strict=True)]
+    assert drawn == list(zip(rows["megabytes"], rows["tail"], strict=True))
+    assert marks(figure, 1) == [[50.0], [49.0, 40.0]]
+    assert render(figure) > 10_000

@@ -13,6 +13,7 @@ from ltqlib.paper.plots.length import kept_share, over_length, rounding_and_nois
 from ltqlib.paper.plots.metrics import rank_correlations
 from ltqlib.paper.plots.remedies import remedies
 from ltqlib.paper.plots.repair import before_after, repair_sizes
+from ltqlib.paper.plots.shipping import shipping
 
 __all__ = [
     "before_after",
@@ -34,5 +35,6 @@ __all__ = [
     "repair_sizes",
     "rounding_and_noise",
     "sensitivity_bars",
+    "shipping",
     "two_losses",
 ]
