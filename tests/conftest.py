@@ -1,5 +1,7 @@
 """Fixtures that every test shares: the same examples everywhere, one thread, an empty home."""
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,20 @@ settings.load_profile("ltqlib")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def single_thread() -> None:
-    """Sums in one order, and room for other processes."""
+def single_thread() -> Iterator[None]:
+    """Sums in one order, and room for other processes: here, in children and in kernels."""
     import torch
 
     torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def children_listen() -> None:
+    """A shell's background ignores SIGINT, and so would the children of a suite that runs there."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ LTQ_TORTURE=full pytest tests/torture       adds its rows to benchmarks/torture.
 import contextlib
 import json
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -38,10 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def nothing_fresh() -> Iterator[None]:
     """The settings of whoever runs the suite are not those of what it runs."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("LTQ_FRESH", raising=False)
-        patch.setenv("OMP_NUM_THREADS", "1")
         yield
 
 
