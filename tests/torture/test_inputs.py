@@ -4,6 +4,7 @@ import contextlib
 import io
 import itertools
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -237,8 +238,10 @@ def test_parameters_of_the_pages(tally, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def networks(peaceful, monkeypatch) -> Any:
-    monkeypatch.setenv("LTQ_HOME", str(peaceful))
+def networks(peaceful, tmp_path, monkeypatch) -> Any:
+    """In a store of its own: other parts of the suite compare theirs with the peaceful one."""
+    shutil.copytree(peaceful, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setenv("LTQ_HOME", str(tmp_path))
     data = ltq.load_data("digits", tools.FACTOR)
     return ltq.train(data, profile="smoke", seeds=[0], **tools.FIELDS)
 
