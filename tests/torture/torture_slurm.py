@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "pkill")
 PATH = f"{os.environ['PATH']}:/usr/sbin"
 PLUGIN = "snakemake_executor_plugin_slurm"
 SETTINGS = """
@@ -83,6 +83,8 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
         for process in reversed(running):
             process.terminate()
             process.wait()
+        # a cancelled job's Snakemake may outlive its step: whatever names this test's folder goes
+        subprocess.run(["pkill", "-KILL", "-f", str(folder.parent)], check=False)
 
 
 def _ports(many: int) -> list[int]:
