@@ -47,15 +47,15 @@ class Work:
 
     def recall(self, what: str, how: Mapping[str, Any], compute: Callable[[], Found]) -> Found:
         """What ``compute()`` gives, read where it was computed with the same ``how``."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load, save
-
         key = hashlib.sha256(json.dumps(how, sort_keys=True).encode()).hexdigest()
         name = f"{what}-{key[:16]}.safetensors"
         if self.folder is None:
             if name not in self.held:
                 self.held[name] = compute()
             return self.held[name]
+        from safetensors import SafetensorError
+        from safetensors.numpy import load, save
+
         path = self.folder / name
         with contextlib.suppress(FileNotFoundError, SafetensorError):
             return load(path.read_bytes())

@@ -116,10 +116,11 @@ def prepare(
                 f"{what} images are {these.shape[1:]}, test images {first.images.shape[1:]}: "
                 "resize them alike"
             )
-    file = isinstance(model, str | Path)
+    hint = "" if normalize else "; a model of normalized images needs normalize=(mean, std)"
     if isinstance(model, str | Path):
         name, model = name or Path(model).name, from_onnx(model, first.images.shape[1])
-    graph = _trace(model, first.images[:2], normalize, file)
+        hint += "; give the torch module instead of its ONNX form"
+    graph = _trace(model, first.images[:2], normalize, hint)
     if wrong := [len(one.classes) for one in tests.values() if len(one.classes) != graph.classes]:
         raise InputError(
             f"the model has {graph.classes} outputs, the data {wrong[0]} classes: "
@@ -129,7 +130,7 @@ def prepare(
 
 
 def _trace(
-    model: nn.Module | Graph, images: Images, normalize: Normalize | None, file: bool
+    model: nn.Module | Graph, images: Images, normalize: Normalize | None, hint: str
 ) -> Graph:
     if isinstance(model, Graph):
         return model
@@ -137,9 +138,6 @@ def _trace(
     try:
         return Graph.trace(wrapped, as_tensor(images))
     except InputError as error:
-        hint = "" if normalize else "; a model of normalized images needs normalize=(mean, std)"
-        if file:
-            hint += "; give the torch module instead of its ONNX form"
         raise InputError(f"{error}{hint}") from error
 
 

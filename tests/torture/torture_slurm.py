@@ -65,7 +65,7 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
     (folder / "gres.conf").write_text(GRAPHICS)
     key.write_bytes(os.urandom(1024))
     key.chmod(0o400)
-    # the plugin takes SLURM_CONF from the job's environment, as it need not be set elsewhere
+    # the plugin removes SLURM_CONF from what a job's srun sees
     shim.write_text(f'#!/bin/sh\nSLURM_CONF={settings} exec {shutil.which("srun")} "$@"\n')
     shim.chmod(0o755)
     found = {**os.environ, "SLURM_CONF": str(settings), "PATH": f"{folder / 'bin'}:{PATH}"}

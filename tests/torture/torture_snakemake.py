@@ -55,11 +55,10 @@ def somebody_computes(home: Path) -> bool:
     return False
 
 
-def of_training(found: dict[str, Any]) -> dict[str, Any]:
-    """Both stages, without the evaluations that Snakemake is not asked for here."""
-    networks = {name: said for name, said in found.items() if name.startswith("runs/")}
+def of_training(home: Path) -> dict[str, Any]:
+    """Both stages in a store, without the evaluations that Snakemake is not asked for here."""
     return {
         name: said
-        for name, said in networks.items()
-        if name.count("/") == 2 and not name.endswith(".nc")  # runs/.lock is the publisher's
+        for name, said in tools.contents(home / "runs").items()
+        if name.count("/") == 1 and not name.endswith(".nc")  # runs/.lock is the publisher's
     }
