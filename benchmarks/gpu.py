@@ -216,7 +216,7 @@ def run(plan: Iterable[Entry], how: Mapping[str, Any], device: str, minutes: flo
 
 def pack(plan: Iterable[Entry], how: Mapping[str, Any], target: Path, part: float) -> list[Path]:
     """Tar files with the records of the networks that are done, each of at most ``part`` MiB."""
-    kept = (".json", ".nc", ".safetensors") if how["weights"] else (".json", ".nc")
+    kept = (".json", ".xz", ".safetensors") if how["weights"] else (".json", ".xz")
     files = [
         path
         for entry in plan

@@ -122,7 +122,7 @@ def test_networks_are_listed_by_configuration(
     assert main(["show", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["digest"] for row in rows] == [plain[1], plain[0], mixed]
-    evaluations = ["outcomes-00000000.nc", "outcomes-00000001.nc"]
+    evaluations = ["outcomes-00000000.nc.xz", "outcomes-00000001.nc.xz"]
     assert list(rows[2]["files"]) == ["network.json", *evaluations, "stage2.json"]
     assert set(rows[2]["files"].values()) == {"working"}
 

@@ -1,6 +1,7 @@
 """What is published: whole, complete, small, and the weights predict what the outcomes say."""
 
 import hashlib
+import lzma
 from pathlib import Path
 
 import numpy as np
@@ -63,9 +64,9 @@ def test_networks_are_complete_and_named_by_their_configuration(digest: str) -> 
 @every_network
 def test_evaluations_open_with_xarray_alone(digest: str) -> None:
     record = read_record(RESULTS / digest / store.NETWORK)
-    for path in sorted((RESULTS / digest).glob("*.nc")):
+    for path in sorted((RESULTS / digest).glob("*.nc.xz")):
         ours = read_dataset(path)
-        with xr.open_dataset(path, engine="h5netcdf") as plain:
+        with xr.open_dataset(lzma.open(path), engine="h5netcdf") as plain:
             xr.testing.assert_equal(plain.load(), ours)
         assert ours["layer"].values.tolist() == list(record["layers"])
         assert {"commit", "created", "seconds", "packages"} <= set(ours.attrs)
@@ -86,13 +87,13 @@ def test_weights_are_those_of_the_records(digest: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("digest", WEIGHTS[:2])
 def test_weights_predict_what_the_outcomes_say(
-    digest: str, monkeypatch: pytest.MonkeyPatch
+    digest: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import torch
 
     from ltqlib.experiment.networks import Trained
 
-    monkeypatch.setattr(paths, "runs", lambda digest="": ROOT / "nothing" / digest)
+    monkeypatch.setattr(paths, "runs", lambda digest="": tmp_path / digest)
     config = from_dict(read_record(RESULTS / digest / store.NETWORK)["config"])
     data = ltq.load_data(config.data, config.imbalance_factor, config.class_order)
     if config.data == "cifar10" and not list(paths.data().glob("cifar-10*")):

@@ -154,7 +154,7 @@ def test_the_grid_and_its_papermill_copies(tree: Path) -> None:
     assert any(cell["outputs"] for cell in code)
     told = {"source": "digits", "profile": "smoke", "imbalance_factor": 0.1}
     assert parameters(code) == told
-    assert list(folder.glob("outcomes-*.nc"))
+    assert list(folder.glob("outcomes-*.nc.xz"))
     assert not (tree / "results").exists()
 
 

@@ -52,7 +52,7 @@ def _files(files: dict[str, str]) -> str:
     """What is stored, in words."""
     place = f"{files['network.json']:9}"
     stages = "two stages" if "stage2.json" in files else "one stage "
-    count = sum(name.endswith(".nc") for name in files)
+    count = sum(not name.endswith(".json") for name in files)
     return f"{place}  {stages}  {count} evaluation{'s' * (count != 1)}"
 
 

@@ -12,7 +12,7 @@ import xarray as xr
 from ltqlib.deploy import findings
 from ltqlib.deploy.limits import Limits, judge, least_lost, recommend
 from ltqlib.errors import InputError
-from ltqlib.evidence.arrays import read_dataset, write_dataset
+from ltqlib.evidence.arrays import SUFFIX, read_dataset, write_dataset
 from ltqlib.files import write_whole
 from ltqlib.statistics import Estimates
 
@@ -99,9 +99,9 @@ class Audit:
     def write(self, folder: Path) -> None:
         """Into a folder, each file whole or not at all."""
         for name in FILES:
-            write_dataset(folder / f"{name}.nc", getattr(self, name))
+            write_dataset(folder / f"{name}{SUFFIX}", getattr(self, name))
         for number, found in enumerate(self.others.values()):
-            write_dataset(folder / f"other-{number}.nc", found)
+            write_dataset(folder / f"other-{number}{SUFFIX}", found)
         told = {**self.about, "others": list(self.others)}
         write_whole(folder / "about.json", json.dumps(told, indent=1).encode())
 
@@ -117,9 +117,9 @@ class Audit:
             about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"{folder} holds no audit: run `ltq audit` first") from error
-        outcomes, alone, examples = (read_dataset(folder / f"{name}.nc") for name in FILES)
+        outcomes, alone, examples = (read_dataset(folder / f"{name}{SUFFIX}") for name in FILES)
         names = about.pop("others")
-        others = {n: read_dataset(folder / f"other-{k}.nc") for k, n in enumerate(names)}
+        others = {n: read_dataset(folder / f"other-{k}{SUFFIX}") for k, n in enumerate(names)}
         return cls(_listed(outcomes), _listed(alone), others, examples, about)
 
 

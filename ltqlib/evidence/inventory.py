@@ -10,6 +10,7 @@ from ltqlib import paths
 from ltqlib.config import from_dict
 from ltqlib.errors import InputError
 from ltqlib.evidence import store
+from ltqlib.evidence.arrays import SUFFIX
 
 ORIGIN = ("seconds", "created", "commit", "dirty")
 HOW = ("function", "classifier", "method", "images")
@@ -45,7 +46,7 @@ def files(digest: str) -> dict[str, str]:
     found = {}
     folders = (paths.runs(digest), paths.results(digest))
     for name in sorted({path.name for folder in folders for path in folder.glob("*")}):
-        if name in STAGES or name.endswith(".nc"):
+        if name in STAGES or name.endswith(SUFFIX):
             for path in store.places(digest, name)[:1]:
                 found[name] = "published" if paths.results() in path.parents else "working"
     return found
@@ -65,7 +66,7 @@ def origins(digest: str) -> list[dict[str, Any]]:
                 _config(digest, record)
             what, origin = STAGES[name], record.get("provenance")
         else:
-            function, _, key = name.removesuffix(".nc").rpartition("-")
+            function, _, key = name.removesuffix(SUFFIX).rpartition("-")
             found = store.recall(digest, function, key)
             assert found is not None
             what, origin = _what(found), found.attrs

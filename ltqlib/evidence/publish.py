@@ -13,7 +13,7 @@ from typing import Any
 from ltqlib import paths
 from ltqlib.errors import InputError, disk_errors
 from ltqlib.evidence import store
-from ltqlib.evidence.arrays import read_dataset
+from ltqlib.evidence.arrays import SUFFIX, read_dataset
 from ltqlib.evidence.records import Record, read_record
 from ltqlib.files import remove, write_whole
 
@@ -92,7 +92,7 @@ def publish(profile: str | None = None, weights: bool = False) -> Published:
 
 def _working() -> list[str]:
     """Networks that ``runs/`` has something of."""
-    found = [*paths.runs().glob(f"*/{store.NETWORK}"), *paths.runs().glob("*/*.nc")]
+    found = [*paths.runs().glob(f"*/{store.NETWORK}"), *paths.runs().glob(f"*/*{SUFFIX}")]
     return sorted({path.parent.name for path in found})
 
 
@@ -103,7 +103,7 @@ def _complete(digest: str, profile: str | None) -> _Network | None:
         return None
     files = [paths.runs(digest) / file for file in (store.NETWORK, store.STAGE2)]
     files = [path for path in files if path.exists()]
-    evaluations = sorted(paths.runs(digest).glob("*.nc"))
+    evaluations = sorted(paths.runs(digest).glob(f"*{SUFFIX}"))
     for path in evaluations:
         read_dataset(path)
     here = (paths.runs(digest) / store.NETWORK).exists()
@@ -135,13 +135,13 @@ def _kept(networks: dict[str, _Network]) -> set[Path]:
         if path.relative_to(paths.results()).as_posix() in store.registry(paths.results()):
             store.verify_published(path)
         else:  # put there by hand
-            read_dataset(path) if path.suffix == ".nc" else read_record(path)
+            read_dataset(path) if path.name.endswith(SUFFIX) else read_record(path)
         kept.add(path)
     return kept
 
 
 def _is_stored(path: Path) -> bool:
-    return path.name in (store.NETWORK, store.STAGE2) or path.suffix == ".nc"
+    return path.name in (store.NETWORK, store.STAGE2) or path.name.endswith(SUFFIX)
 
 
 def _is_published(path: Path) -> bool:

@@ -4,7 +4,7 @@
 
     <digest>/network.json            configuration, data, layers, training, provenance
     <digest>/stage2.json             the classifiers of decoupled training
-    <digest>/<name>-<key>.nc         what was computed from it; <key> is a digest of how
+    <digest>/<name>-<key>.nc.xz      what was computed from it; <key> is a digest of how
     results/registry.txt             SHA-256 of every published file, as pooch reads it
     checkpoints/<digest>/*.safetensors, checkpoints/registry.txt       published weights
 
@@ -28,7 +28,7 @@ import xarray as xr
 
 from ltqlib import paths
 from ltqlib.errors import InputError, disk_errors
-from ltqlib.evidence.arrays import decode, read_dataset, write_dataset
+from ltqlib.evidence.arrays import SUFFIX, decode, read_dataset, write_dataset
 from ltqlib.evidence.records import Record, read_record, write_record
 
 NETWORK, STAGE2 = "network.json", "stage2.json"
@@ -95,7 +95,7 @@ def recall(digest: str, name: str, key: str) -> xr.Dataset | None:
 
 def recall_each(digest: str, name: str, key: str) -> Iterator[xr.Dataset]:
     """Both copies of what was computed, the published one first; as :func:`recall`."""
-    for path in places(digest, f"{name}-{key}.nc"):
+    for path in places(digest, f"{name}-{key}{SUFFIX}"):
         yield _read_dataset(path, path.stat().st_mtime_ns)
 
 
@@ -107,7 +107,7 @@ def _read_dataset(path: Path, changed: int) -> xr.Dataset:
 
 def keep(digest: str, name: str, key: str, dataset: xr.Dataset) -> xr.Dataset:
     """Write ``dataset`` into ``runs/`` and return what a later reader sees."""
-    path = paths.runs(digest) / f"{name}-{key}.nc"
+    path = paths.runs(digest) / f"{name}-{key}{SUFFIX}"
     write_dataset(path, dataset)
     return read_dataset(path)
 

@@ -84,7 +84,7 @@ def test_written_and_read_it_is_the_same(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(again.classes("2 bits"), audited().classes("2 bits"))
     assert again.recommended == audited().recommended
     assert list(again.others) == ["other"]
-    (tmp_path / "outcomes.nc").write_bytes(b"damaged")
+    (tmp_path / "outcomes.nc.xz").write_bytes(b"damaged")
     with pytest.raises(InputError, match="damaged"):
         Audit.read(tmp_path)
 

@@ -33,7 +33,7 @@ def make_network(
     make_evaluation(digest)
 
 
-def make_evaluation(digest: str, name: str = "outcomes-0123abcd.nc", value: int = 1) -> Path:
+def make_evaluation(digest: str, name: str = "outcomes-0123abcd.nc.xz", value: int = 1) -> Path:
     path = paths.runs(digest) / name
     arrays.write_dataset(path, xr.Dataset({"predicted": ("image", np.full(20, value, np.uint8))}))
     return path
@@ -48,7 +48,7 @@ def registered(folder: Path) -> dict[str, str]:
 def test_whole_networks_are_copied_and_registered(home: Path) -> None:
     make_network("a1")
     done = publish.publish()
-    names = ["network.json", "stage2.json", "outcomes-0123abcd.nc"]
+    names = ["network.json", "stage2.json", "outcomes-0123abcd.nc.xz"]
     assert done.files == {"a1": names}
     for name in names:
         content = (paths.results("a1") / name).read_bytes()
@@ -63,7 +63,10 @@ def test_whole_networks_are_copied_and_registered(home: Path) -> None:
 def test_what_is_published_is_verified_on_reading(home: Path) -> None:
     make_network("a1")
     publish.publish()
-    published, other = paths.results("a1") / "outcomes-0123abcd.nc", make_evaluation("b2", value=2)
+    published, other = (
+        paths.results("a1") / "outcomes-0123abcd.nc.xz",
+        make_evaluation("b2", value=2),
+    )
     published.write_bytes(other.read_bytes())  # whole, and of something else
     with pytest.raises(InputError, match="not the published file"):
         store.recall("a1", "outcomes", "0123abcd")
@@ -73,9 +76,9 @@ def test_files_that_did_not_change_are_left_alone(home: Path) -> None:
     make_network("a1")
     publish.publish(weights=True)
     before = {path: path.stat().st_mtime_ns for path in home.rglob("*") if path.is_file()}
-    make_evaluation("a1", "outcomes-456789ef.nc")
+    make_evaluation("a1", "outcomes-456789ef.nc.xz")
     done = publish.publish(weights=True)
-    assert (done.files, done.weights) == ({"a1": ["outcomes-456789ef.nc"]}, [])
+    assert (done.files, done.weights) == ({"a1": ["outcomes-456789ef.nc.xz"]}, [])
     changed = {path.name for path, at in before.items() if path.stat().st_mtime_ns != at}
     assert changed - {".lock"} == {"registry.txt"}
 
@@ -107,12 +110,12 @@ def test_evaluations_of_published_weights_are_added(home: Path) -> None:
     publish.publish()
     for name in ("network.json", "stage2.json"):
         (paths.runs("a1") / name).unlink()
-    make_evaluation("a1", "outcomes-456789ef.nc")
-    assert publish.publish().files == {"a1": ["outcomes-456789ef.nc"]}
+    make_evaluation("a1", "outcomes-456789ef.nc.xz")
+    assert publish.publish().files == {"a1": ["outcomes-456789ef.nc.xz"]}
     assert len(registered(paths.results())) == 4
 
 
-@pytest.mark.parametrize("name", ["network.json", "stage2.json", "outcomes-0123abcd.nc"])
+@pytest.mark.parametrize("name", ["network.json", "stage2.json", "outcomes-0123abcd.nc.xz"])
 @pytest.mark.parametrize("where", ["runs", "results"])
 def test_damage_is_refused_in_one_line_and_nothing_is_written(
     home: Path, name: str, where: str
@@ -178,7 +181,7 @@ def test_a_network_that_was_trained_again_replaces_the_published_one(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_network("a1")
-    make_evaluation("a1", "outcomes-456789ef.nc")
+    make_evaluation("a1", "outcomes-456789ef.nc.xz")
     publish.publish()
     for path in paths.runs("a1").glob("*"):
         path.unlink()
@@ -193,7 +196,7 @@ def test_a_network_that_was_trained_again_replaces_the_published_one(
     publish.publish()
     # what the old weights predicted is gone
     assert sorted(path.name for path in paths.results("a1").glob("*")) == [
-        "network.json", "outcomes-0123abcd.nc", "stage2.json",
+        "network.json", "outcomes-0123abcd.nc.xz", "stage2.json",
     ]  # fmt: skip
     assert len(registered(paths.results())) == 3
 
@@ -204,5 +207,5 @@ def test_files_of_other_kinds_are_not_published(home: Path) -> None:
         (paths.runs("a1") / name).write_text("x")
     publish.publish(weights=True)
     published = {path.name for path in (home / "results" / "a1").glob("*")}
-    assert published == {"network.json", "stage2.json", "outcomes-0123abcd.nc"}
+    assert published == {"network.json", "stage2.json", "outcomes-0123abcd.nc.xz"}
     assert records.read_record(paths.results("a1") / "network.json")["digest"] == "a1"

@@ -1,6 +1,7 @@
 """The store: what is kept is found again, whole, unaltered, and computed only once."""
 
 import hashlib
+import lzma
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,24 +40,24 @@ def outcomes(rows: list[tuple[int, ...]], label_of_first: int = 0) -> xr.Dataset
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "a.nc"
+    path = tmp_path / "a.nc.xz"
     dataset = outcomes([(4, 4), (6, 6)])
     arrays.write_dataset(path, dataset)
     found = arrays.read_dataset(path)
     xr.testing.assert_equal(found, dataset)
     assert found.attrs["classes"] == dataset.attrs["classes"]
-    with xr.open_dataset(path, engine="h5netcdf") as plain:  # no code of ours is needed
+    with xr.open_dataset(lzma.open(path), engine="h5netcdf") as plain:  # no code of ours is needed
         xr.testing.assert_equal(plain.load(), dataset)
 
 
 def test_the_same_dataset_gives_the_same_bytes(tmp_path: Path) -> None:
-    arrays.write_dataset(tmp_path / "a.nc", outcomes([(4, 4)]))
-    arrays.write_dataset(tmp_path / "b.nc", arrays.read_dataset(tmp_path / "a.nc"))
-    assert (tmp_path / "a.nc").read_bytes() == (tmp_path / "b.nc").read_bytes()
+    arrays.write_dataset(tmp_path / "a.nc.xz", outcomes([(4, 4)]))
+    arrays.write_dataset(tmp_path / "b.nc.xz", arrays.read_dataset(tmp_path / "a.nc.xz"))
+    assert (tmp_path / "a.nc.xz").read_bytes() == (tmp_path / "b.nc.xz").read_bytes()
 
 
 def test_every_flipped_byte_is_noticed(tmp_path: Path) -> None:
-    path = tmp_path / "a.nc"
+    path = tmp_path / "a.nc.xz"
     arrays.write_dataset(path, outcomes([(4, 4), (6, 6)]))
     whole = path.read_bytes()
     for place in np.random.default_rng(0).permutation(len(whole))[:200].tolist():
@@ -65,11 +66,14 @@ def test_every_flipped_byte_is_noticed(tmp_path: Path) -> None:
             arrays.read_dataset(path)
 
 
-@pytest.mark.parametrize("damage", [b"", b"half", b"\x89HDF\r\n\x1a\n"])
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"half", lzma.compress(b"no NetCDF")[:40], lzma.compress(b"nor with its checksum")],
+)
 def test_a_damaged_file_is_one_line(tmp_path: Path, damage: bytes) -> None:
-    (tmp_path / "a.nc").write_bytes(damage)
+    (tmp_path / "a.nc.xz").write_bytes(damage)
     with pytest.raises(InputError, match="damaged"):
-        arrays.read_dataset(tmp_path / "a.nc")
+        arrays.read_dataset(tmp_path / "a.nc.xz")
 
 
 def test_a_remembered_function_computes_once(home: Path) -> None:
@@ -116,7 +120,7 @@ def test_rows_beside_published_ones_are_computed_once(home: Path) -> None:
         return outcomes(rows)
 
     evaluated(Subject(), [(4, 4)])
-    (working,) = home.rglob("*.nc")
+    (working,) = home.rglob("*.nc.xz")
     published = paths.results(Subject().digest) / working.name
     published.parent.mkdir(parents=True)
     working.replace(published)

@@ -149,7 +149,7 @@ def test_the_command_evaluates_what_chapter_3_asks_for(
     assert main(["run", "--imbalance-factor=0.1", *recipe]) == 0
     assert "evaluate, done" in capsys.readouterr().out
     folder = paths.runs(at_home.baseline.configs[0].digest())
-    told = [read_dataset(path).attrs for path in folder.glob("outcomes-*.nc")]
+    told = [read_dataset(path).attrs for path in folder.glob("outcomes-*.nc.xz")]
     asked = {(each["classifier"], each["method"]) for each in told}
     assert {(name, "w-tensor") for name in networks_module.CLASSIFIERS} <= asked
     assert {("baseline", "w-channel"), ("baseline", "wa-tensor"), ("baseline", "wa-mse")} <= asked
@@ -186,11 +186,11 @@ def test_a_fresh_process_reads_everything_without_torch(at_home: Experiment) -> 
     ids=["profile", "field", "decoupling", "method", "layer", "width"],
 )
 def test_bad_input_is_one_line(at_home: Experiment, call, says: str) -> None:
-    before = sorted(at_home.home.rglob("*.nc"))
+    before = sorted(at_home.home.rglob("*.nc.xz"))
     with pytest.raises(InputError, match=says) as refused:
         call(at_home)
     assert "\n" not in str(refused.value)
-    assert sorted(at_home.home.rglob("*.nc")) == before
+    assert sorted(at_home.home.rglob("*.nc.xz")) == before
 
 
 def test_networks_of_other_images_are_refused(at_home: Experiment) -> None:
@@ -232,7 +232,7 @@ def test_a_clone_reads_what_is_published_and_adds_to_it(
     assert not paths.runs().exists()
     more = ltq.evaluate(baseline, bits=[*WIDTHS, 7])  # from the published weights
     xr.testing.assert_equal(more.sel(bits=WIDTHS), known)
-    assert len(list(paths.runs().glob("*/*.nc"))) == 2
+    assert len(list(paths.runs().glob("*/*.nc.xz"))) == 2
     monkeypatch.setattr(outcomes, "predict", None)
     xr.testing.assert_equal(ltq.evaluate(baseline, bits=[*WIDTHS, 7]), more)
 

@@ -37,15 +37,15 @@ class Target:
 
 
 def outcomes_of(home: Path) -> list[str]:
-    return sorted(path.name for path in home.glob(f"*/{DIGEST}/*.nc"))
+    return sorted(path.name for path in home.glob(f"*/{DIGEST}/*.nc.xz"))
 
 
 def reader_of(name: str) -> Callable[[], Any]:
     """How the library reads a file of the network with this name."""
     if name.endswith(".json"):
         return lambda: store.find_record(DIGEST, name)
-    if name.endswith(".nc"):
-        function, _, key = name.removesuffix(".nc").rpartition("-")
+    if name.endswith(".nc.xz"):
+        function, _, key = name.removesuffix(".nc.xz").rpartition("-")
         return lambda: plain(store.recall(DIGEST, function, key))
     classifier = "baseline" if name.startswith("model") else "crt"
     trained = Trained(CONFIG, ltq.load_data("digits", tools.FACTOR), classifier)
@@ -118,11 +118,11 @@ def targets(peaceful, tmp_path, monkeypatch) -> dict[str, Target]:
     """Every kind of file that the library reads again, each in a home where it is the one read."""
     monkeypatch.setenv("LTQ_HOME", str(tmp_path))
     shutil.copytree(peaceful, tmp_path, dirs_exist_ok=True)
-    smallest = min(tmp_path.glob(f"runs/{DIGEST}/*.nc"), key=lambda path: path.stat().st_size)
+    smallest = min(tmp_path.glob(f"runs/{DIGEST}/*.nc.xz"), key=lambda path: path.stat().st_size)
     names = ["network.json", "stage2.json", smallest.name, *("model", "heads")]
     found = {}
     for name in (f"{n}.safetensors" if n in ("model", "heads") else n for n in names):
-        kind = "outcomes" if name.endswith(".nc") else name
+        kind = "outcomes" if name.endswith(".nc.xz") else name
         published = "checkpoints" if name.endswith(".safetensors") else "results"
         found[f"runs: {kind}"] = Target(tmp_path / "runs" / DIGEST / name, reader_of(name))
         found[f"{published}: {kind}"] = Target(

@@ -26,7 +26,7 @@ ASKED = (("baseline", "w-tensor"), ("crt", "w-tensor"), ("logit-adjusted", "w-te
 
 def published(classifier: str, method: str) -> tuple[Path, Trained]:
     """The first published evaluation of a kind whose checkpoint is published, and its network."""
-    for path in sorted((ROOT / "results").glob("*/outcomes-*.nc")):
+    for path in sorted((ROOT / "results").glob("*/outcomes-*.nc.xz")):
         attrs = read_dataset(path).attrs
         of_kind = (attrs["classifier"], attrs["method"]) == (classifier, method)
         whole = attrs["images"] == "cifar10/test"

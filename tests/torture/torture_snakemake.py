@@ -60,5 +60,5 @@ def of_training(home: Path) -> dict[str, Any]:
     return {
         name: said
         for name, said in tools.contents(home / "runs").items()
-        if name.count("/") == 1 and not name.endswith(".nc")  # runs/.lock is the publisher's
+        if name.count("/") == 1 and not name.endswith(".nc.xz")  # runs/.lock is the publisher's
     }

@@ -206,7 +206,7 @@ def content(path: Path) -> Any:
         for row in record.get("training", {}).get("history", []):
             del row["seconds"]
         return record
-    if path.suffix == ".nc":
+    if path.name.endswith(".nc.xz"):
         found = read_dataset(path)
         attrs = {key: value for key, value in found.attrs.items() if key not in ORIGIN}
         arrays = {
@@ -222,7 +222,7 @@ def content(path: Path) -> Any:
 
 def rows_of(home: Path) -> set[int]:
     """Uniform widths of which outcomes of the baseline are kept in runs/."""
-    found = [read_dataset(path) for path in home.glob("runs/*/outcomes-*.nc")]
+    found = [read_dataset(path) for path in home.glob("runs/*/outcomes-*.nc.xz")]
     return {
         row[0]
         for each in found

@@ -90,7 +90,7 @@ def test_a_plan_that_makes_no_sense_is_refused(gpu, home, content, words):
 def test_what_is_packed_are_records_in_parts_that_are_small_enough(gpu, one):
     entry, mark = one
     mark.parent.mkdir(parents=True)
-    sizes = {f"outcomes-{number}.nc": 400_000 for number in range(7)}
+    sizes = {f"outcomes-{number}.nc.xz": 400_000 for number in range(7)}
     for name, size in {**sizes, "network.json": 10, "model.safetensors": 10, "gpu.log": 10}.items():
         (mark.parent / name).write_bytes(bytes(size))
     target = mark.parent / "records"
