@@ -44,8 +44,10 @@ class _Network:
 
     @property
     def weights(self) -> dict[str, str]:
-        """SHA-256 by file, as its records have them."""
-        return {MODEL: self.record["training"]["weights"], HEADS: self.stage2["weights"]}
+        """SHA-256 by file of its own, as its records have them."""
+        model = {MODEL: self.record["training"]["weights"]}
+        shared = "first_stage" in self.record  # with the network that it names
+        return ({} if shared else model) | {HEADS: self.stage2["weights"]}
 
     @property
     def rarity(self) -> tuple[float, int]:
@@ -154,7 +156,7 @@ def _other_weights(network: _Network) -> bool:
     if not path.exists():
         return False
     training: dict[str, Any] = read_record(path)["training"]
-    return training["weights"] != network.weights[MODEL]
+    return training["weights"] != network.record["training"]["weights"]
 
 
 def _check_size(kept: set[Path], networks: Iterable[_Network]) -> None:

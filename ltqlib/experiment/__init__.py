@@ -7,13 +7,14 @@ which know nothing of the store.
 from ltqlib.experiment.benchmark import benchmark
 from ltqlib.experiment.evaluate import evaluate, logits, sensitivity
 from ltqlib.experiment.importance import metrics
-from ltqlib.experiment.inspection import traits
+from ltqlib.experiment.inspection import curvature, traits
 from ltqlib.experiment.networks import Networks, decouple, train
 from ltqlib.experiment.repaired import repaired
 
 __all__ = [
     "Networks",
     "benchmark",
+    "curvature",
     "decouple",
     "evaluate",
     "logits",

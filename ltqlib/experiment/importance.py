@@ -6,8 +6,7 @@ import xarray as xr
 
 from ltqlib.data.halves import HALVES
 from ltqlib.evidence import remember
-from ltqlib.experiment.networks import Networks, Trained
-from ltqlib.experiment.outcomes import check_data
+from ltqlib.experiment.networks import Networks, Trained, check_data
 
 WIDTHS = (8, 6, 5, 4, 3)
 METHOD = "w-tensor"

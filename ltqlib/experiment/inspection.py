@@ -1,4 +1,4 @@
-"""``traits``: what might explain how a network bears few bits, read off its weights and images."""
+"""``traits`` and ``curvature``: what might explain how a network bears few bits."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -8,8 +8,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from ltqlib.evidence import remember
-from ltqlib.experiment.networks import Networks, Trained
-from ltqlib.experiment.outcomes import check_data
+from ltqlib.experiment.networks import Networks, Trained, check_data
 
 if TYPE_CHECKING:
     from ltqlib.models.graph import Graph
@@ -18,6 +17,7 @@ WIDTHS = (6, 5, 4)
 NOISE = (0.2, 0.4)  # of the weights' standard deviation: about what 5 and 4 bits do to them
 DRAWS = 3
 METHOD = "w-tensor"
+IMAGES, PROBES = 50, 8  # test images a class, and probes, of the Hessian trace
 
 
 def traits(networks: Networks) -> xr.Dataset:
@@ -74,6 +74,38 @@ def _traits(trained: Trained, *, images: str, noise: list[float], draws: int) ->
             "noise": levels,
         },
     )
+
+
+def curvature(networks: Networks) -> xr.Dataset:
+    """How sharply the cross-entropy of each class on test images bends along each layer's weights.
+
+    Returns:
+        dimensions seed, class, layer: ``curvature``, the trace of the layer's block of the Hessian
+        times the variance of its folded weights, in nats, and its ``standard_error`` over probes
+        (:func:`ltqlib.importance.hessian_trace`). Half of it is what noise with the variance of
+        the weights adds to the class's mean loss, to second order; scaling a layer that BatchNorm
+        follows does not change it.
+
+    Raises:
+        InputError: missing images or weights.
+    """
+    each = [_curvature(trained, images="test", count=IMAGES, probes=PROBES) for trained in networks]
+    return xr.concat(each, "seed", combine_attrs="drop").assign_coords(seed=networks.seeds)
+
+
+@remember
+def _curvature(trained: Trained, *, images: str, count: int, probes: int) -> xr.Dataset:
+    """Compute what is not known; the keywords say how, and are the key."""
+    from ltqlib.importance import hessian_trace
+
+    check_data(trained)
+    graph, test = trained.graph(), trained.data.test
+    members = [np.flatnonzero(test.labels == label)[:count] for label in range(graph.classes)]
+    chosen = np.concatenate(members)
+    found = hessian_trace(graph, test.images[chosen], test.labels[chosen], probes)
+    power = [float(graph.weight(name).var(correction=0)) for name in graph.layers]
+    scaled = found * xr.DataArray(power, dims="layer")
+    return scaled.rename(trace="curvature").astype("float32")
 
 
 def _rounding_noise(graph: "Graph") -> list[list[float]]:

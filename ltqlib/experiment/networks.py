@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 CLASSIFIERS = ("baseline", "crt", "lws", "ncm", "logit-adjusted", "tau-norm")
 STATE = "train-state.safetensors"  # of an unfinished training
+MODEL = "model.safetensors"
+FIRST_STAGE = "first_stage"  # in a record: the network whose first stage, and weights, these are
 LEARNED = ("crt", "lws", "ncm")  # kept as weights; the others follow from the baseline's
 
 
@@ -199,12 +201,25 @@ def layer_costs(network: "Network") -> dict[str, dict[str, int]]:
     return {layer.name: {"parameters": layer.parameters, "macs": layer.macs} for layer in layers}
 
 
+def check_data(trained: Trained) -> None:
+    """Refuse data that are not those that the network was trained on."""
+    told = trained.record["data"]["fingerprint"]
+    if trained.data.fingerprint != told:
+        raise InputError(
+            f"network {trained.digest} was trained on other images (fingerprint {told}, not"
+            f" {trained.data.fingerprint}): bring them back, or train again"
+        )
+
+
 def _train(config: RunConfig, data: LongTail, device: str, follow: "Follow | None") -> None:
     """Stage 1 into ``runs/``: weights first, then the record that names them."""
     from ltqlib import models
     from ltqlib.training.devices import find_device
     from ltqlib.training.stage1 import train_network
 
+    if (known := _same_first_stage(config, data)) is not None:
+        _share(known, config)
+        return
     digest = config.digest()
     with store.lock(digest):
         if store.find_record(digest) is not None:
@@ -213,7 +228,7 @@ def _train(config: RunConfig, data: LongTail, device: str, follow: "Follow | Non
         resume = folder / STATE
         with Stopwatch() as watch:
             network, told = train_network(config, data, find_device(device), resume, follow=follow)
-        told["weights"] = models.save_checkpoint(network, folder / "model.safetensors")
+        told["weights"] = models.save_checkpoint(network, folder / MODEL)
         store.keep_record(
             digest,
             {
@@ -225,6 +240,27 @@ def _train(config: RunConfig, data: LongTail, device: str, follow: "Follow | Non
             },
         )
         remove(resume)
+
+
+def _same_first_stage(config: RunConfig, data: LongTail) -> Trained | None:
+    """A network in the store, with its weights, that differs in its second stage alone."""
+    wanted = config.first_stage()
+    for digest in store.digests():
+        record = store.find_record(digest)
+        if record is None or FIRST_STAGE in record or not store.weights(digest, MODEL).exists():
+            continue
+        if (other := from_dict(record["config"])).first_stage() == wanted:
+            return Trained(other, data)
+    return None
+
+
+def _share(known: Trained, config: RunConfig) -> None:
+    """The record of a network whose first stage, weights included, is that of ``known``."""
+    check_data(known)
+    kept = {name: known.record[name] for name in ("data", "layers", "training", "provenance")}
+    record = {"config": config.public(), FIRST_STAGE: known.digest, **kept}
+    with store.lock(config.digest()):
+        store.keep_record(config.digest(), record)
 
 
 def _decouple(trained: Trained, device: str) -> None:
@@ -269,7 +305,7 @@ def _load_backbone(trained: Trained, device: str) -> "Network":
 
     record = trained.record
     network = models.build(trained.config, len(record["data"]["classes"]))
-    path = store.weights(trained.digest, "model.safetensors")
+    path = store.weights(record.get(FIRST_STAGE, trained.digest), MODEL)
     models.load_checkpoint(network, path, record["training"]["weights"])
     return network.to(find_device(device)).eval()
 

@@ -14,9 +14,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from ltqlib.data import Split
-from ltqlib.errors import InputError
 from ltqlib.evidence import remember_rows
-from ltqlib.experiment.networks import Trained
+from ltqlib.experiment.networks import Trained, check_data
 
 if TYPE_CHECKING:
     from ltqlib.models.graph import Graph
@@ -106,16 +105,6 @@ def logits(
     found = predict(graph, how, rows, trained, on, engine.every)["logits"]
     kept = {"logits": (("image", "configuration", "class"), found.transpose(1, 0, 2))}
     return _packed(_labelled(kept, rows, graph, on), "logits", LOGIT_STEP)
-
-
-def check_data(trained: Trained) -> None:
-    """Refuse data that are not those that the network was trained on."""
-    told = trained.record["data"]["fingerprint"]
-    if trained.data.fingerprint != told:
-        raise InputError(
-            f"network {trained.digest} was trained on other images (fingerprint {told}, not"
-            f" {trained.data.fingerprint}): bring them back, or train again"
-        )
 
 
 def predict(

@@ -318,3 +318,28 @@ def test_two_processes_train_once(home: Path) -> None:
     assert sorted(said) == ["0", "1"]
     assert len(store.digests()) == 1
     assert os.environ["LTQ_HOME"] == str(home)
+
+
+def test_networks_that_differ_in_their_second_stage_share_the_first(
+    published: Path, at_home: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ltqlib.training import stage1
+
+    monkeypatch.setenv("LTQ_HOME", str(published))
+    monkeypatch.setattr(stage1, "train_network", None)
+    recipe = {**RECIPE, "stage2_norm": "shifted", "seeds": [1]}
+    other = ltq.train(at_home.data, **recipe)  # type: ignore[arg-type]
+    (parent, child) = (networks.configs[-1].digest() for networks in (at_home.baseline, other))
+    assert store.find_record(child)["first_stage"] == parent  # type: ignore[index]
+    known = ltq.evaluate(at_home.baseline, bits=[32, 4]).sel(seed=[1])
+    xr.testing.assert_equal(ltq.evaluate(other, bits=[32, 4]), known)
+    shifted = ltq.evaluate(ltq.decouple(other, "crt"), bits=[32])
+    plain = ltq.evaluate(at_home.crt, bits=[32]).sel(seed=[1])
+    assert not np.array_equal(shifted["margin"], plain["margin"])
+    assert publish("smoke", weights=True).weights == [child]
+    assert [path.name for path in paths.checkpoints(child).iterdir()] == ["heads.safetensors"]
+    assert (
+        store.find_record(child)["training"]["weights"]
+        == store.find_record(parent)["training"]["weights"]
+    )  # type: ignore[index]
+    assert main(["show", child]) == 0

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from small_experiment import Experiment
 
-from ltqlib.experiment import traits
+from ltqlib.experiment import curvature, traits
 
 pytestmark = pytest.mark.slow
 
@@ -38,3 +38,38 @@ def test_traits_are_those_of_the_weights_and_the_predictions(at_home: Experiment
     noisy = found["accuracy"].sel(noise=0.4).mean()
     assert noisy < found["accuracy"].sel(noise=0).mean()
     assert traits(first).identical(traits(first))
+
+
+def test_curvature_is_what_small_noise_adds_to_the_loss(at_home: Experiment) -> None:
+    import torch
+    import torch.nn.functional as F
+
+    first = dataclasses.replace(at_home.baseline, configs=at_home.baseline.configs[:1])
+    found = curvature(first).sel(seed=0)
+    test = at_home.data.test
+    chosen = np.concatenate([np.flatnonzero(test.labels == c)[:50] for c in range(10)])
+    (trained,) = first
+    graph, labels = trained.graph("cpu"), torch.from_numpy(test.labels[chosen]).long()
+    weights = {name: graph.weight(name).double() for name in graph.layers}
+
+    def loss(noise: dict[str, torch.Tensor], sign: int) -> np.ndarray:
+        module = graph.module({n: (w + sign * noise[n]).float() for n, w in weights.items()})
+        with torch.inference_mode():
+            logits = module(graph.pixels(test.images[chosen])).double()
+        each = F.cross_entropy(logits, labels, reduction="none").numpy()
+        return np.array([each[labels == c].mean() for c in range(10)])
+
+    strength, added = 0.02, []
+    for draw in range(60):  # both signs: the first order is no part of it
+        torch.manual_seed(draw)
+        noise = {n: strength * w.std() * torch.randn_like(w) for n, w in weights.items()}
+        still = {n: torch.zeros_like(w) for n, w in weights.items()}
+        added.append((loss(noise, 1) + loss(noise, -1)) / 2 - loss(still, 0))
+    expected = np.mean(added, axis=0) / (strength**2 / 2)
+    spread = np.std(added, axis=0) / np.sqrt(len(added)) / (strength**2 / 2)
+    error = np.sqrt((found["standard_error"] ** 2).sum("layer").values + spread**2)
+    total = found["curvature"].sum("layer").values
+    # the kinks of ReLU, which noise crosses, are in no Hessian
+    assert (abs(total - expected) < 4 * error + 0.2 * expected).all()
+    assert total.sum() == pytest.approx(expected.sum(), rel=0.25)
+    assert curvature(first).identical(curvature(first))

@@ -78,24 +78,25 @@ def kept_share(share: xr.DataArray, curves: npt.NDArray, fine: npt.NDArray) -> F
     """What share of its float accuracy a group keeps with fewer bits, measured and fitted.
 
     Args:
-        share: means over seeds (group, passes, bits); head and tail are drawn.
+        share: means over seeds (group, passes, bits), or of another quantity than the passes,
+            whose name the legend tells; head and tail are drawn.
         curves: the fitted law (group, passes, fine).
         fine: bits of the curves, (fine,).
     """
-    names = ["head", "tail"]
+    names, varied = ["head", "tail"], str(share.dims[1])
     figure, panels = titled_panels(3.4, names)
-    shades = colormaps["viridis_r"](np.linspace(0.15, 0.95, share.sizes["passes"]))
+    shades = colormaps["viridis_r"](np.linspace(0.15, 0.95, share.sizes[varied]))
     for name, axes in zip(names, panels, strict=True):
         chosen = share["group"].values.tolist().index(name)
-        for n, (passes, shade) in enumerate(zip(share["passes"].values, shades, strict=True)):
+        for n, (value, shade) in enumerate(zip(share[varied].values, shades, strict=True)):
             marks = share[chosen, n]
-            axes.plot(marks["bits"], 100 * marks, "o", color=shade, label=f"{passes} passes")
+            axes.plot(marks["bits"], 100 * marks, "o", color=shade, label=f"{value:g} {varied}")
             axes.plot(fine, 100 * curves[chosen, n], color=shade, lw=1.2)
         axes.set_xlabel("bits of the weights")
         axes.set_xticks(share["bits"].values)
         axes.invert_xaxis()
     panels[0].set_ylabel("% of float accuracy kept")
-    name_marks(panels[0], share.sizes["passes"])
+    name_marks(panels[0], share.sizes[varied])
     return figure
 
 
