@@ -121,12 +121,6 @@ class RunConfig:
         text = json.dumps(told, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-    def first_stage(self) -> "RunConfig":
-        """The same with the profile's second stage: its network has the same backbone."""
-        usual = PROFILES.get(self.profile, {})
-        second = (f for f in dataclasses.fields(self) if f.name.startswith("stage2_"))
-        return dataclasses.replace(self, **{f.name: usual.get(f.name, f.default) for f in second})
-
     def label(self) -> str:
         """A short name for a reader: ``laptop vgg16 x0.25 IF 0.01 seed 0 mixup 1``.
 

@@ -78,7 +78,7 @@ def test_evaluations_open_with_xarray_alone(digest: str) -> None:
 @pytest.mark.parametrize("digest", WEIGHTS)
 def test_weights_are_those_of_the_records(digest: str) -> None:
     record, stage2 = (read_record(RESULTS / digest / name) for name in RECORDS)
-    told = {publish.MODEL: record["training"]["weights"], publish.HEADS: stage2["weights"]}
+    told = {store.MODEL: record["training"]["weights"], store.HEADS: stage2["weights"]}
     for name, sha256 in told.items():
         content = (CHECKPOINTS / digest / name).read_bytes()
         assert hashlib.sha256(content).hexdigest() == sha256
@@ -91,7 +91,7 @@ def test_weights_predict_what_the_outcomes_say(
 ) -> None:
     import torch
 
-    from ltqlib.experiment.networks import Trained
+    from ltqlib.experiment.trained import Trained
 
     monkeypatch.setattr(paths, "runs", lambda digest="": tmp_path / digest)
     config = from_dict(read_record(RESULTS / digest / store.NETWORK)["config"])

@@ -117,7 +117,8 @@ def _own(options: argparse.Namespace, digest: str, classifier: str | None) -> "S
     import ltqlib as ltq
     from ltqlib.config import from_dict
     from ltqlib.evidence import store
-    from ltqlib.experiment.networks import CLASSIFIERS, Trained
+    from ltqlib.experiment.networks import CLASSIFIERS
+    from ltqlib.experiment.trained import Trained
 
     matches = [one for one in store.digests() if one.startswith(digest)]
     if len(matches) != 1:

@@ -20,7 +20,6 @@ from ltqlib.files import remove, write_whole
 MOST_RESULTS = 25_000_000  # bytes of evaluations in git
 MOST_WEIGHTS = 50_000_000  # bytes of checkpoints in git; what is beyond is made again by training
 REGISTRY = "registry.txt"
-MODEL, HEADS = "model.safetensors", "heads.safetensors"
 
 
 @dataclass
@@ -45,9 +44,9 @@ class _Network:
     @property
     def weights(self) -> dict[str, str]:
         """SHA-256 by file of its own, as its records have them."""
-        model = {MODEL: self.record["training"]["weights"]}
-        shared = "first_stage" in self.record  # with the network that it names
-        return ({} if shared else model) | {HEADS: self.stage2["weights"]}
+        model = {store.MODEL: self.record["training"]["weights"]}
+        shared = store.FIRST_STAGE in self.record  # with the network that it names
+        return ({} if shared else model) | {store.HEADS: self.stage2["weights"]}
 
     @property
     def rarity(self) -> tuple[float, int]:

@@ -32,6 +32,8 @@ from ltqlib.evidence.arrays import SUFFIX, decode, read_dataset, write_dataset
 from ltqlib.evidence.records import Record, read_record, write_record
 
 NETWORK, STAGE2 = "network.json", "stage2.json"
+MODEL, HEADS = "model.safetensors", "heads.safetensors"  # their weights
+FIRST_STAGE = "first_stage"  # in a record: the network whose first stage, weights too, these are
 
 
 def key_of(what: Mapping[str, Any]) -> str:

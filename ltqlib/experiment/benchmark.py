@@ -10,8 +10,9 @@ from ltqlib.bench import PLAN, Plan, draw, tabulate
 from ltqlib.data import Split
 from ltqlib.data.halves import HALVES, half_mask
 from ltqlib.evidence import remember
-from ltqlib.experiment.networks import Networks, Trained, check_data
+from ltqlib.experiment.networks import Networks
 from ltqlib.experiment.outcomes import predict
+from ltqlib.experiment.trained import Trained, check_data
 
 METHOD = "w-tensor"
 IMAGES = 100  # of each class and half: a table keeps counts, not images

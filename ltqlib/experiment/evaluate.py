@@ -10,8 +10,9 @@ from ltqlib.config import brief
 from ltqlib.data import Split
 from ltqlib.data.halves import HALVES, half_mask
 from ltqlib.errors import InputError
-from ltqlib.experiment.networks import Networks, Trained
+from ltqlib.experiment.networks import Networks
 from ltqlib.experiment.outcomes import FLOAT, Row, logits_of, outcomes_of
+from ltqlib.experiment.trained import Trained
 
 WIDTHS = (32, 8, 6, 5, 4, 3, 2)
 METHOD = "w-tensor"  # weights alone, one symmetric min-max grid a tensor

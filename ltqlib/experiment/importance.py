@@ -6,7 +6,8 @@ import xarray as xr
 
 from ltqlib.data.halves import HALVES
 from ltqlib.evidence import remember
-from ltqlib.experiment.networks import Networks, Trained, check_data
+from ltqlib.experiment.networks import Networks
+from ltqlib.experiment.trained import Trained, check_data
 
 WIDTHS = (8, 6, 5, 4, 3)
 METHOD = "w-tensor"

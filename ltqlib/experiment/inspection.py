@@ -8,7 +8,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from ltqlib.evidence import remember
-from ltqlib.experiment.networks import Networks, Trained, check_data
+from ltqlib.experiment.networks import Networks
+from ltqlib.experiment.trained import Trained, check_data
 
 if TYPE_CHECKING:
     from ltqlib.models.graph import Graph

@@ -4,7 +4,6 @@ Nothing here imports torch unless something has to be trained or loaded.
 """
 
 import dataclasses
-import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,72 +11,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ltqlib import paths
-from ltqlib.config import RunConfig, brief, from_dict, from_profile
+from ltqlib.config import PROFILES, RunConfig, brief, from_dict, from_profile
 from ltqlib.data import LongTail
 from ltqlib.errors import InputError
 from ltqlib.evidence import store
 from ltqlib.evidence.provenance import Stopwatch
-from ltqlib.evidence.records import Record
+from ltqlib.experiment.trained import Trained, check_data, load_backbone
 from ltqlib.files import remove
 
 if TYPE_CHECKING:
-    from ltqlib.models import Graph, Head, Network
+    from ltqlib.models import Network
     from ltqlib.training import Follow
 
 CLASSIFIERS = ("baseline", "crt", "lws", "ncm", "logit-adjusted", "tau-norm")
 STATE = "train-state.safetensors"  # of an unfinished training
-MODEL = "model.safetensors"
-FIRST_STAGE = "first_stage"  # in a record: the network whose first stage, and weights, these are
 LEARNED = ("crt", "lws", "ncm")  # kept as weights; the others follow from the baseline's
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One trained network with one classifier: what evaluations are about."""
-
-    config: RunConfig
-    data: LongTail
-    classifier: str = "baseline"
-
-    @property
-    def digest(self) -> str:
-        """Of its configuration: the name of its folder."""
-        return self.config.digest()
-
-    @property
-    def record(self) -> Record:
-        """How it was trained: ``config``, ``data``, ``layers``, ``training``, ``provenance``."""
-        record = store.find_record(self.digest)
-        if record is None:
-            raise InputError(f"network {self.digest} is not trained: call train first")
-        return record
-
-    @property
-    def layers(self) -> dict[str, dict[str, int]]:
-        """Quantizable layers in order: ``{name: {"parameters", "macs"}}``."""
-        return self.record["layers"]
-
-    def load(self, device: str = "auto") -> "Network":
-        """The network with its classifier, in eval mode."""
-        from ltqlib import models
-
-        network = _load_backbone(self, device)
-        if self.classifier == "baseline":
-            return network
-        return models.with_head(network, _head(self, network))
-
-    def graph(self, device: str = "auto") -> "Graph":
-        """Its graph: folded, with the layers by name; those of the last calls are in memory."""
-        stage2 = store.find_record(self.digest, store.STAGE2) or {}
-        return _graph(self, device, (self.record["training"]["weights"], stage2.get("weights")))
-
-
-@functools.lru_cache(maxsize=4)
-def _graph(trained: Trained, device: str, weights: tuple[str, str | None]) -> "Graph":
-    """Tracing takes a second: one graph for all evaluations of the same weights."""
-    from ltqlib.models.graph import graph_of
-
-    return graph_of(trained.load(device))
 
 
 @dataclass(frozen=True)
@@ -201,16 +149,6 @@ def layer_costs(network: "Network") -> dict[str, dict[str, int]]:
     return {layer.name: {"parameters": layer.parameters, "macs": layer.macs} for layer in layers}
 
 
-def check_data(trained: Trained) -> None:
-    """Refuse data that are not those that the network was trained on."""
-    told = trained.record["data"]["fingerprint"]
-    if trained.data.fingerprint != told:
-        raise InputError(
-            f"network {trained.digest} was trained on other images (fingerprint {told}, not"
-            f" {trained.data.fingerprint}): bring them back, or train again"
-        )
-
-
 def _train(config: RunConfig, data: LongTail, device: str, follow: "Follow | None") -> None:
     """Stage 1 into ``runs/``: weights first, then the record that names them."""
     from ltqlib import models
@@ -228,7 +166,7 @@ def _train(config: RunConfig, data: LongTail, device: str, follow: "Follow | Non
         resume = folder / STATE
         with Stopwatch() as watch:
             network, told = train_network(config, data, find_device(device), resume, follow=follow)
-        told["weights"] = models.save_checkpoint(network, folder / MODEL)
+        told["weights"] = models.save_checkpoint(network, folder / store.MODEL)
         store.keep_record(
             digest,
             {
@@ -244,21 +182,29 @@ def _train(config: RunConfig, data: LongTail, device: str, follow: "Follow | Non
 
 def _same_first_stage(config: RunConfig, data: LongTail) -> Trained | None:
     """A network in the store, with its weights, that differs in its second stage alone."""
-    wanted = config.first_stage()
+    wanted = first_stage(config)
     for digest in store.digests():
         record = store.find_record(digest)
-        if record is None or FIRST_STAGE in record or not store.weights(digest, MODEL).exists():
+        if record is None or store.FIRST_STAGE in record:
             continue
-        if (other := from_dict(record["config"])).first_stage() == wanted:
+        other = from_dict(record["config"])
+        if first_stage(other) == wanted and store.weights(digest, store.MODEL).exists():
             return Trained(other, data)
     return None
+
+
+def first_stage(config: RunConfig) -> RunConfig:
+    """The same with the profile's second stage: its network has the same backbone."""
+    usual = PROFILES.get(config.profile, {})
+    second = (field for field in dataclasses.fields(config) if field.name.startswith("stage2_"))
+    return dataclasses.replace(config, **{f.name: usual.get(f.name, f.default) for f in second})
 
 
 def _share(known: Trained, config: RunConfig) -> None:
     """The record of a network whose first stage, weights included, is that of ``known``."""
     check_data(known)
     kept = {name: known.record[name] for name in ("data", "layers", "training", "provenance")}
-    record = {"config": config.public(), FIRST_STAGE: known.digest, **kept}
+    record = {"config": config.public(), store.FIRST_STAGE: known.digest, **kept}
     with store.lock(config.digest()):
         store.keep_record(config.digest(), record)
 
@@ -273,11 +219,11 @@ def _decouple(trained: Trained, device: str) -> None:
         if store.find_record(trained.digest, store.STAGE2) is not None:
             return
         remove(paths.runs(trained.digest) / STATE)  # killed after its record
-        network = _load_backbone(trained, device)
+        network = load_backbone(trained, device)
         with Stopwatch() as watch:
             heads = decouple_network(trained.config, trained.data, network, find_device(device))
         flat = {f"{name}.{part}": t for name, head in heads.items() for part, t in head.items()}
-        path = paths.runs(trained.digest) / "heads.safetensors"
+        path = paths.runs(trained.digest) / store.HEADS
         record = {
             "weights": models.write_tensors(flat, path),
             "provenance": {**watch.provenance(), **_device_words(device)},
@@ -297,30 +243,3 @@ def _device_words(device: str) -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "training_precision": "bfloat16" if has_bf16_units(found) else "float32",
     }
-
-
-def _load_backbone(trained: Trained, device: str) -> "Network":
-    from ltqlib import models
-    from ltqlib.training.devices import find_device
-
-    record = trained.record
-    network = models.build(trained.config, len(record["data"]["classes"]))
-    path = store.weights(record.get(FIRST_STAGE, trained.digest), MODEL)
-    models.load_checkpoint(network, path, record["training"]["weights"])
-    return network.to(find_device(device)).eval()
-
-
-def _head(trained: Trained, network: "Network") -> "Head":
-    """The weights of a classifier other than the baseline's."""
-    from ltqlib import models
-    from ltqlib.training import heads
-
-    if trained.classifier == "logit-adjusted":
-        return heads.logit_adjusted(heads.head_of(network), trained.record["data"]["counts"])
-    if trained.classifier == "tau-norm":
-        return heads.tau_normalized(heads.head_of(network), 1.0)
-    record = store.find_record(trained.digest, store.STAGE2)
-    if record is None:
-        raise InputError(f"network {trained.digest} has no second stage: call decouple first")
-    path = store.weights(trained.digest, "heads.safetensors")
-    return models.load_heads(models.read_tensors(path, record["weights"]))[trained.classifier]

@@ -15,7 +15,7 @@ import xarray as xr
 
 from ltqlib.data import Split
 from ltqlib.evidence import remember_rows
-from ltqlib.experiment.networks import Trained, check_data
+from ltqlib.experiment.trained import Trained, check_data
 
 if TYPE_CHECKING:
     from ltqlib.models.graph import Graph

@@ -16,8 +16,8 @@ import xarray as xr
 from ltqlib.data import Split
 from ltqlib.evidence import remember_rows
 from ltqlib.experiment.evaluate import METHOD, Models, along, described
-from ltqlib.experiment.networks import Trained
 from ltqlib.experiment.outcomes import CALIBRATION, FLOAT, Question, Row, check_data, drawn, predict
+from ltqlib.experiment.trained import Trained
 from ltqlib.statistics.curve import Images
 from ltqlib.statistics.logits import outcomes_of
 from ltqlib.statistics.operating import equal_head

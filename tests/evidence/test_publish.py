@@ -21,15 +21,15 @@ def make_network(
 ) -> None:
     """A trained and decoupled network in runs/, with one evaluation and ``weights`` bytes each."""
     told = {}
-    for name in (publish.MODEL, publish.HEADS):
+    for name in (store.MODEL, store.HEADS):
         path = paths.runs(digest) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes((digest + name).encode() * (weights // 4))
         told[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     config = {"profile": profile, "imbalance_factor": factor, "seed": 0}
-    network = {"config": config, "training": {"weights": told[publish.MODEL]}}
+    network = {"config": config, "training": {"weights": told[store.MODEL]}}
     store.keep_record(digest, network)
-    store.keep_record(digest, {"weights": told[publish.HEADS]}, store.STAGE2)
+    store.keep_record(digest, {"weights": told[store.HEADS]}, store.STAGE2)
     make_evaluation(digest)
 
 
@@ -137,7 +137,7 @@ def test_damage_is_refused_in_one_line_and_nothing_is_written(
 
 def test_weights_are_those_of_the_record(home: Path) -> None:
     make_network("a1")
-    (paths.runs("a1") / publish.HEADS).write_bytes(b"others")
+    (paths.runs("a1") / store.HEADS).write_bytes(b"others")
     with pytest.raises(InputError, match="not that of its record"):
         publish.publish(weights=True)
     assert not paths.results().exists()
@@ -155,7 +155,7 @@ def test_checkpoints_go_rarest_first_as_far_as_they_fit(
     }
     for digest, factor in factors.items():
         make_network(digest, factor)
-    size = sum((paths.runs("c3") / name).stat().st_size for name in (publish.MODEL, publish.HEADS))
+    size = sum((paths.runs("c3") / name).stat().st_size for name in (store.MODEL, store.HEADS))
     monkeypatch.setattr(publish, "MOST_WEIGHTS", 3 * size)
     done = publish.publish(weights=True)
     assert done.weights == ["c3", "e5", "d4"]

@@ -18,6 +18,7 @@ from small_experiment import RECIPE, WIDTHS, Experiment
 import ltqlib as ltq
 from ltqlib import paths
 from ltqlib.cli import main
+from ltqlib.config import from_profile
 from ltqlib.data import half_mask
 from ltqlib.errors import InputError
 from ltqlib.evidence import store
@@ -343,3 +344,11 @@ def test_networks_that_differ_in_their_second_stage_share_the_first(
         == store.find_record(parent)["training"]["weights"]
     )  # type: ignore[index]
     assert main(["show", child]) == 0
+
+
+def test_only_the_second_stage_is_left_out_of_the_first() -> None:
+    first_stage, plain = networks_module.first_stage, from_profile("smoke")
+    other = from_profile("smoke", stage2_images=500, stage2_norm="shifted", stage2_smooth_head=0.3)
+    assert first_stage(other) == first_stage(plain) == plain
+    for change in ({"seed": 1}, {"mixup": 1.0}, {"width": 0.5}, {"holdout": 0.1}):
+        assert first_stage(from_profile("smoke", **change)) != plain

@@ -16,7 +16,7 @@ PAGE = BOOK / "api.md"
 ENTRY = re.compile(r"^\.\. auto(function|class|exception):: ([\w.]+)", re.M)
 # types that public functions return, documented with them
 RETURNED = {
-    "ltqlib.experiment.networks.Trained",
+    "ltqlib.experiment.trained.Trained",
     "ltqlib.deploy.audited.Audit",
     "ltqlib.quantization.Quantized",
     "ltqlib.allocation.Widths",

@@ -20,7 +20,7 @@ from ltqlib import models
 from ltqlib.config import from_profile
 from ltqlib.errors import InputError
 from ltqlib.evidence import store
-from ltqlib.experiment.networks import Trained
+from ltqlib.experiment.trained import Trained
 from ltqlib.training.state import Keeper
 
 CONFIG = from_profile("smoke", imbalance_factor=tools.FACTOR, **tools.FIELDS)

@@ -12,8 +12,8 @@ from ltqlib import engine
 from ltqlib.config import from_dict
 from ltqlib.evidence import store
 from ltqlib.evidence.arrays import read_dataset
-from ltqlib.experiment.networks import Trained
 from ltqlib.experiment.outcomes import predict
+from ltqlib.experiment.trained import Trained
 from ltqlib.quantization import methods
 
 ROOT = Path(__file__).parents[2]

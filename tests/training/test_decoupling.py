@@ -96,11 +96,3 @@ def test_shifted_statistics_are_those_of_class_balanced_images(digits, smoke_net
     even = torch.stack([maps[labels == c].mean(0) for c in range(10)]).mean(0)
     scale = state["backbone.L1.norm.running_var"].sqrt()
     assert float(((found["crt"][name] - even) / scale).abs().max()) < 0.1
-
-
-def test_only_the_second_stage_is_left_out_of_the_first() -> None:
-    other = from_profile("smoke", stage2_images=500, stage2_norm="shifted", stage2_smooth_head=0.3)
-    assert other.first_stage() == from_profile("smoke")
-    assert from_profile("smoke").first_stage() == from_profile("smoke")
-    for change in ({"seed": 1}, {"mixup": 1.0}, {"width": 0.5}, {"holdout": 0.1}):
-        assert from_profile("smoke", **change).first_stage() != from_profile("smoke")
