@@ -64,7 +64,8 @@ def origins(digest: str) -> list[dict[str, Any]]:
             record = store.find_record(digest, name) or {}
             if name == store.NETWORK:
                 _config(digest, record)
-            what, origin = STAGES[name], record.get("provenance")
+            of = f" of {record[store.FIRST_STAGE]}" if store.FIRST_STAGE in record else ""
+            what, origin = STAGES[name] + of, record.get("provenance")
         else:
             function, _, key = name.removesuffix(SUFFIX).rpartition("-")
             found = store.recall(digest, function, key)

@@ -322,7 +322,10 @@ def test_two_processes_train_once(home: Path) -> None:
 
 
 def test_networks_that_differ_in_their_second_stage_share_the_first(
-    published: Path, at_home: Experiment, monkeypatch: pytest.MonkeyPatch
+    published: Path,
+    at_home: Experiment,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from ltqlib.training import stage1
 
@@ -344,6 +347,7 @@ def test_networks_that_differ_in_their_second_stage_share_the_first(
         == store.find_record(parent)["training"]["weights"]
     )  # type: ignore[index]
     assert main(["show", child]) == 0
+    assert f"stage 1 of {parent}" in capsys.readouterr().out
 
 
 def test_only_the_second_stage_is_left_out_of_the_first() -> None:
