@@ -18,6 +18,7 @@ from ltqlib.errors import InputError
 from ltqlib.models.exact import exact_float32
 from ltqlib.models.graph import Graph, as_tensor
 from ltqlib.progress import Progress
+from ltqlib.training.devices import convolves_bf16
 
 MEMORY = {"cpu": 256 * 2**20, "cuda": 4 * 2**30}  # bytes, by kind of device
 BATCH = 500  # images that go down the tree together, at most
@@ -107,6 +108,8 @@ def _takes_bfloat16(work: "_Work", precision: str) -> bool:
         if precision == "bfloat16":
             raise InputError("bfloat16 needs a reducer with a gap: use precision 'float32'")
         return False
+    if precision == "bfloat16" and not convolves_bf16(work.graph.device):
+        raise InputError("this processor has no convolution in bfloat16: use precision 'auto'")
     return found == "bfloat16"
 
 

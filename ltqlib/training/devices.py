@@ -28,6 +28,11 @@ def has_bf16_units(device: torch.device) -> bool:
     return False
 
 
+def convolves_bf16(device: torch.device) -> bool:
+    """Whether oneDNN's convolutions take bfloat16; with AVX2 alone they do not."""
+    return device.type != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def worth_compiling(arch: str, images: int, device: torch.device) -> bool:
     """Whether ``torch.compile`` makes a training of so many images shorter.
 

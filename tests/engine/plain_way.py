@@ -3,14 +3,19 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
 from ltqlib.models import Graph
 from ltqlib.quantization.grids import choose_qparams, fake_quantize
 from ltqlib.quantization.types import QTensor, Variant
+from ltqlib.training.devices import convolves_bf16
 
 FLOAT = 32
+BF16 = convolves_bf16(torch.device("cpu"))
+PRECISIONS = ("float32", "bfloat16", "auto") if BF16 else ("float32", "auto")
+needs_bf16 = pytest.mark.skipif(not BF16, reason="this processor has no bfloat16 convolution")
 
 
 def ready(module: nn.Module, images: Tensor) -> nn.Module:

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from plain_way import all_logits, one_layer_at_a_time, pictures, plain, ready, weight_variants
+from plain_way import (
+    BF16,
+    all_logits,
+    one_layer_at_a_time,
+    pictures,
+    plain,
+    ready,
+    weight_variants,
+)
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.convnext import CNBlockConfig, ConvNeXt
@@ -100,5 +108,6 @@ def sweep_agrees(graph, images) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
     assert (expected.argmax(-1) != expected.argmax(-1)[0]).any(1).sum() > 2  # layers
     np.testing.assert_array_equal(found.argmax(-1), expected.argmax(-1))
-    settled = predict(graph, variants, rows, images, precision="bfloat16")["predicted"]
-    np.testing.assert_array_equal(settled, expected.argmax(-1))
+    if BF16:
+        settled = predict(graph, variants, rows, images, precision="bfloat16")["predicted"]
+        np.testing.assert_array_equal(settled, expected.argmax(-1))

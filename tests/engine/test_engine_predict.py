@@ -6,7 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from plain_way import all_logits, input_variants, one_layer_at_a_time, plain, weight_variants
+from plain_way import (
+    PRECISIONS,
+    all_logits,
+    input_variants,
+    needs_bf16,
+    one_layer_at_a_time,
+    plain,
+    weight_variants,
+)
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -44,7 +52,7 @@ def test_the_plain_way_gives_the_same(graphs, images, arch, kind):
     found = predict(graph, variants, rows, images, all_logits, precision="float32")["logits"]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
     assert len(np.unique(expected.argmax(-1))) > 3
-    for precision in ("float32", "bfloat16", "auto"):
+    for precision in PRECISIONS:
         classes = predict(graph, variants, rows, images, precision=precision)["predicted"]
         assert classes.dtype == np.uint8
         np.testing.assert_array_equal(classes, expected.argmax(-1))
@@ -141,6 +149,7 @@ def test_activations_stay_within_the_bound(graphs, images, arch):
     assert peaks[6 * mib] < peaks[64 * mib] <= 64 * mib + in_chunks + weights
 
 
+@needs_bf16
 def test_bfloat16_settles_some_cases_and_not_all(graphs, images, monkeypatch):
     graph = graphs["vgg16"]
     variants, rows = weight_variants(graph, WIDTHS), one_layer_at_a_time(graph, WIDTHS)
@@ -150,7 +159,14 @@ def test_bfloat16_settles_some_cases_and_not_all(graphs, images, monkeypatch):
     assert 0 < (rounded != exact).mean() < 0.2  # so that settling has something to do
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_bfloat16_on_a_processor_without_it_is_refused(graphs, images, monkeypatch):
+    monkeypatch.setattr("ltqlib.engine.predictions.convolves_bf16", lambda device: False)
+    variants, rows = weight_variants(graphs["vgg16"], (4,)), np.full((1, 16), 4)
+    with pytest.raises(InputError, match="no convolution in bfloat16: use precision 'auto'"):
+        predict(graphs["vgg16"], variants, rows, images, precision="bfloat16")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_whole_keeps_what_the_head_tail_curve_needs(graphs, images, precision):
     graph, head, tail = graphs["vgg16"], [0, 1, 2, 3], [4, 5, 6, 7, 8, 9]
     variants, rows = weight_variants(graph, WIDTHS), mixed(graph, 8)
