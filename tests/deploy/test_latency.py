@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from processor import needs_vnni
 
 from ltqlib.allocation import Limit
 from ltqlib.deploy import (
@@ -113,6 +114,7 @@ def test_the_graph_for_torch_is_the_simulator(rounded, images):
 
 
 @pytest.mark.slow
+@needs_vnni
 def test_torchs_int8_kernels_compute_what_the_simulator_does(rounded, images):
     module = int8_module(rounded, images)
     names = [str(node.target) for node in module.graph.nodes if node.op == "call_function"]

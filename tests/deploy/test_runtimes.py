@@ -1,22 +1,15 @@
 """Two runtimes and the simulator agree; what they are given is checked."""
 
-import platform
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from processor import needs_vnni
 
 import ltqlib as ltq
 from ltqlib import paths
 from ltqlib.deploy import agreement, export_onnx, integer_biases, run_onnx
 from ltqlib.errors import InputError
 from ltqlib.quantization import quantize
-
-# x86 without VNNI adds pairs of products of 8 bits in 16 bits, which saturate
-CPU = Path("/proc/cpuinfo")
-INT8_DOT = not CPU.exists() or platform.machine() != "x86_64" or "vnni" in CPU.read_text()
-needs_vnni = pytest.mark.skipif(not INT8_DOT, reason="without VNNI sums of products saturate")
 
 
 def logits_of(quantized, images):
