@@ -16,6 +16,7 @@ from ltqlib.data import LongTail
 from ltqlib.errors import InputError
 from ltqlib.evidence import store
 from ltqlib.evidence.provenance import Stopwatch
+from ltqlib.evidence.records import Record
 from ltqlib.experiment.trained import Trained, check_data, load_backbone
 from ltqlib.files import remove
 
@@ -121,13 +122,15 @@ def _checked(seeds: Iterable[int] | int) -> list[int]:
 def known_seeds(config: RunConfig) -> list[int]:
     """Seeds, ascending, of the networks in the store that differ from ``config`` in that alone."""
     wanted = dataclasses.replace(config, seed=0)
-    found = []
+    others = (other for _, other in _known())
+    return sorted(each.seed for each in others if dataclasses.replace(each, seed=0) == wanted)
+
+
+def _known() -> Iterator[tuple[Record, RunConfig]]:
+    """Record and configuration of every network in the store."""
     for digest in store.digests():
-        record = store.find_record(digest)
-        other = from_dict(record["config"]) if record else None
-        if other and dataclasses.replace(other, seed=0) == wanted:
-            found.append(other.seed)
-    return sorted(found)
+        if (record := store.find_record(digest)) is not None:
+            yield record, from_dict(record["config"])
 
 
 def described(data: LongTail) -> dict[str, Any]:
@@ -183,12 +186,9 @@ def _train(config: RunConfig, data: LongTail, device: str, follow: "Follow | Non
 def _same_first_stage(config: RunConfig, data: LongTail) -> Trained | None:
     """A network in the store, with its weights, that differs in its second stage alone."""
     wanted = first_stage(config)
-    for digest in store.digests():
-        record = store.find_record(digest)
-        if record is None or store.FIRST_STAGE in record:
-            continue
-        other = from_dict(record["config"])
-        if first_stage(other) == wanted and store.weights(digest, store.MODEL).exists():
+    for record, other in _known():
+        own = store.FIRST_STAGE not in record and first_stage(other) == wanted
+        if own and store.weights(other.digest(), store.MODEL).exists():
             return Trained(other, data)
     return None
 

@@ -84,7 +84,8 @@ def over_seeds(values: xr.DataArray) -> Estimates:
     For what has no interval over images of its own: a minimum, a rank correlation.
 
     Args:
-        values: dimension ``seed`` (NaN: not measured); ``group`` and all others become rows.
+        values: dimension ``seed`` (NaN: not measured); ``group`` and all others become rows; an
+            attribute ``unit`` is told in the table's note, else it says points.
 
     Raises:
         InputError: there is no dimension ``seed``.
@@ -109,6 +110,8 @@ def over_seeds(values: xr.DataArray) -> Estimates:
     names: dict[Hashable, npt.NDArray] = {dim: values[dim].to_numpy() for dim in rows}
     table = table_of(found, names, values["group"].values.tolist(), "group")
     table.attrs = {"level": LEVEL, "over": "seeds"}
+    if "unit" in values.attrs:
+        table.attrs["unit"] = values.attrs["unit"]
     return table
 
 

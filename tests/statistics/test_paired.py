@@ -89,6 +89,8 @@ def test_over_seeds_is_the_t_test():
             [values[:, place].mean(), interval.low, interval.high, test.pvalue]
         )
     assert found.note() == "Points; 95 % intervals over 4 seeds"
+    told = over_seeds(labelled.assign_attrs(unit="Exponent")).note()
+    assert told == "Exponent; 95 % intervals over 4 seeds"
 
 
 def test_over_seeds_knows_missing_single_and_equal_seeds():
