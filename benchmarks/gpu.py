@@ -1,6 +1,6 @@
 """Train and evaluate many networks on one GPU, in calls of a few minutes.
 
-    python -m benchmarks.gpu --plan main --minutes 9 [--processes 8] [--no-weights] [--pack FILE]
+    python -m benchmarks.gpu --plan width --minutes 9 [--processes 8] [--no-weights] [--pack FILE]
 
 One process a network, several side by side on the card; each trains (bfloat16), decouples and
 evaluates, and keeps what it has in ``runs/``. A call ends by itself after ``--minutes``, or when
@@ -8,7 +8,9 @@ the plan is done; the next call with the same plan goes on from there, bit for b
 0 when everything is done, 3 when there is more to do, 1 when a network failed (its log says why).
 
 ``--plan`` is a name (below) or a YAML file: a list of ``{profile, seeds, imbalance_factor, ...}``
-with fields of a configuration; several names are joined with commas. ``--no-weights`` deletes the
+with fields of a configuration, and besides ``smoothed``, which adds a network with the same first
+stage whose second has labels smoothed by so much (head), and ``classifiers``, more of them, which
+are evaluated as float models. Several names are joined with commas. ``--no-weights`` deletes the
 weights of a network when its records are there. ``--pack FILE`` writes the records of all
 networks that are done as tar files of at most ``--part`` MiB (FILE.0.tar, FILE.1.tar, ...), to be
 unpacked in ``runs/``.
@@ -36,39 +38,60 @@ from ltqlib.errors import InputError
 
 Entry = dict[str, Any]  # profile, one seed, and fields of a configuration
 
-RARE = {"profile": "paper", "imbalance_factor": 0.01}
+RARE = {"profile": "laptop", "imbalance_factor": 0.01}
+SEEDS = range(3)
+LARGE = {"classifiers": ["logit-adjusted", "tau-norm"], "seeds": SEEDS}
+AVERAGED = {"schedule": "constant", "swa": 0.25}
+SMOOTHED = {0.01: 0.3, 0.02: 0.2, 0.1: 0.1}  # of label-aware smoothing, its authors' values
+# what recipes are chosen from, each with a plain second stage and one with smoothed labels
+CANDIDATES: list[Entry] = [
+    {},
+    {"mixup": 1.0},
+    AVERAGED,
+    {**AVERAGED, "mixup": 1.0},
+    {"sam": 0.1},
+    {"weight_decay": 2e-3},
+    {"weight_decay": 5e-3},
+]
 PLANS: dict[str, list[Entry]] = {
-    # VGG16 at full width: the main grid, the balanced set, the literature's ResNet-32
-    "main": [
-        *({**RARE, "imbalance_factor": factor, "seeds": range(5)} for factor in (0.01, 0.1, 0.02)),
-        {"profile": "paper", "epochs": 60, "seeds": range(3)},
-        {"profile": "resnet", "imbalance_factor": 0.01, "seeds": range(3)},
+    # on four fifths of the training images, judged on the others: no test image is looked at
+    "choice": [
+        {**RARE, **recipe, "holdout": 0.2, "seeds": SEEDS, "smoothed": 0.3} for recipe in CANDIDATES
     ],
-    "orders": [
-        {**RARE, "class_order": order, "seeds": range(3)}
-        for order in CLASS_ORDERS.values()
-        if order
+    "width": [
+        {**RARE, "width": 0.5, **LARGE},
+        {**RARE, "width": 1.0, **LARGE},
+        *({**RARE, "width": 0.5, "epochs": epochs, "seeds": SEEDS} for epochs in (12, 50)),
+        *({**RARE, "imbalance_factor": f, "width": 1.0, **LARGE} for f in (0.1, 0.02)),
     ],
-    "length": [{**RARE, "epochs": epochs, "seeds": range(3)} for epochs in (12, 25, 50, 100)],
+    "resnet": [{"profile": "resnet", "imbalance_factor": 0.01, **LARGE}],
     "recipes": [
-        {**RARE, **recipe, "seeds": range(3)}
+        {**RARE, **recipe, "seeds": SEEDS}
         for recipe in (
-            {"mixup": 1.0},
-            {"weight_decay": 2e-3},
-            {"sam": 0.1},
-            {"loss": "ldam-drw"},
             {"loss": "balanced-softmax"},
-            {"loss": "logit-adjusted"},
-            {"schedule": "constant"},
-            {"ema": 0.999},
+            {"loss": "ldam-drw"},
+            {"weight_decay": 2e-3},
+            {"weight_decay": 5e-3},
         )
     ],
+    "averaged": [{**RARE, **AVERAGED, "imbalance_factor": 0.02, "seeds": SEEDS}],
+    "orders": [
+        {**RARE, "class_order": order, "seeds": SEEDS} for order in CLASS_ORDERS.values() if order
+    ],
+    "length": [
+        {"profile": "laptop", "imbalance_factor": 0.1, "epochs": epochs, "seeds": SEEDS}
+        for epochs in (12, 50)
+    ],
+    "balanced": [{"profile": "laptop", "epochs": 60, "seeds": SEEDS}],
+    # the main grid's networks again, to see what another machine changes
+    "again": [{**RARE, "seeds": SEEDS}],
     # seconds on a CPU: for tests, and to see that everything is there
     "smoke": [
         {"profile": "smoke", "imbalance_factor": 0.1, "width": 1 / 32, "epochs": 4, "seeds": [0, 1]}
     ],
 }
-METHODS = ("w-tensor", "w-channel", "wa-mse")
+EXTRA = ("smoothed", "classifiers")  # of an entry, beside the fields of a configuration
+METHODS = ("w-tensor",)
 CLASSIFIERS = ("baseline", "crt")
 FAILED, MORE = 1, 3  # exit codes
 
@@ -108,7 +131,7 @@ def config_of(entry: Entry) -> RunConfig:
     Raises:
         InputError: a field or value that makes no sense.
     """
-    fields = dict(entry)
+    fields = {name: value for name, value in entry.items() if name not in EXTRA}
     if "class_order" in fields:
         fields["class_order"] = tuple(fields["class_order"])
     return from_profile(**fields)
@@ -126,25 +149,44 @@ def work(entry: Entry, how: Mapping[str, Any], device: str) -> None:
     """Everything of one network: train, decouple, evaluate, keep."""
     import torch
 
-    from ltqlib.data import load_data
-    from ltqlib.experiment import decouple, evaluate, train
-
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // how["processes"]))
     torch.backends.cudnn.allow_tf32 = False  # float32 means float32 in evaluations
+    for one in stages(entry):
+        _one(one, how, device)
+    if not how["weights"]:
+        for one in stages(entry):
+            for path in paths.runs(config_of(one).digest()).glob("*.safetensors"):
+                path.unlink()
+    marker(entry, how).touch()
+
+
+def stages(entry: Entry) -> list[Entry]:
+    """The entry, and the one whose second stage has smoothed labels."""
+    if "smoothed" not in entry:
+        return [entry]
+    first = {name: value for name, value in entry.items() if name != "smoothed"}
+    return [first, {**first, "stage2_smooth_head": entry["smoothed"]}]
+
+
+def _one(entry: Entry, how: Mapping[str, Any], device: str) -> None:
+    """Train, decouple and evaluate one network; on the held-out images where there are some."""
+    from ltqlib.data import load_data
+    from ltqlib.experiment import decouple, evaluate, train
+    from ltqlib.training.holdout import holdout_split
+
     config = config_of(entry)
-    fields = {k: v for k, v in entry.items() if k not in ("profile", "seed", "data")}
+    fields = {k: v for k, v in entry.items() if k not in ("profile", "seed", "data", *EXTRA)}
     told = ("imbalance_factor", "class_order")
     data = load_data(config.data, *(getattr(config, name) for name in told))
     recipe = {name: value for name, value in fields.items() if name not in told}
     networks = train(data, None, config.profile, [config.seed], device, **recipe)
+    on = holdout_split(data, config.holdout) if config.holdout else None
     for classifier in how["classifiers"]:
         models = networks if classifier == "baseline" else decouple(networks, classifier, device)
         for method in how["methods"]:
-            evaluate(models, method=method, bits=how["bits"])
-    if not how["weights"]:
-        for path in paths.runs(config.digest()).glob("*.safetensors"):
-            path.unlink()
-    marker(entry, how).touch()
+            evaluate(models, on, method=method, bits=[32] if config.holdout else how["bits"])
+    for classifier in entry.get("classifiers", ()):
+        evaluate(decouple(networks, classifier, device), bits=[32])
 
 
 class Pool:
@@ -220,8 +262,9 @@ def pack(plan: Iterable[Entry], how: Mapping[str, Any], target: Path, part: floa
     files = [
         path
         for entry in plan
-        if (mark := marker(entry, how)).exists()
-        for path in sorted(mark.parent.iterdir())
+        if marker(entry, how).exists()
+        for one in stages(entry)
+        for path in sorted(paths.runs(config_of(one).digest()).iterdir())
         if path.suffix in kept
     ]
     targets = []
@@ -250,14 +293,14 @@ def _parts(files: list[Path], limit: float) -> list[list[Path]]:
 def main() -> int:
     """Parse the arguments and do it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--plan", default="main", help=f"{', '.join(PLANS)}, or a YAML file")
+    parser.add_argument("--plan", default="width", help=f"{', '.join(PLANS)}, or a YAML file")
     parser.add_argument("--minutes", type=float, default=9, help="after which this call ends")
     parser.add_argument("--processes", type=int, default=8, help="networks side by side")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--no-weights", action="store_true", help="keep records alone")
     parser.add_argument("--classifiers", nargs="+", default=list(CLASSIFIERS))
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
-    parser.add_argument("--bits", type=int, nargs="+", default=[32, 8, 6, 5, 4, 3, 2])
+    parser.add_argument("--bits", type=int, nargs="+", default=[32, 6, 5, 4, 3])
     parser.add_argument("--pack", type=Path, metavar="FILE", help="write tar files of the records")
     parser.add_argument("--part", type=float, default=15, help="MiB of a tar file, at most")
     parser.add_argument("--one", help=argparse.SUPPRESS)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ltqlib.progress import Progress
 from ltqlib.training.averaging import Average
+from ltqlib.training.captured import Captured
 from ltqlib.training.devices import has_bf16_units
 from ltqlib.training.samplers import Source
 from ltqlib.training.schedules import learning_rate
@@ -102,8 +103,10 @@ def _make_step(
         value.backward()
         return value.detach()
 
+    first = Captured(gradient) if device.type == "cuda" and not sam else gradient
+
     def step(pixels: Tensor, labels: Any, done: float) -> Tensor:
-        value = gradient(pixels, labels, done)
+        value = first(pixels, labels, done)
         if sam:
             with at_highest_neighbour(network, parameters, sam):
                 gradient(pixels, labels, done)

@@ -50,22 +50,26 @@ def command(*arguments):
     return done.returncode, done.stdout + done.stderr
 
 
-def test_every_plan_is_made_of_different_networks(gpu):
+def test_plans_share_only_what_two_of_them_read(gpu):
+    names = [name for name in gpu.PLANS if name != "again"]  # the main grid's networks
     digests = [
-        gpu.config_of(entry).digest()
-        for name in gpu.PLANS
+        gpu.config_of(one).digest()
+        for name in names
         for entry in gpu.entries(name)
-        if entry != {**gpu.RARE, "seed": 0}
+        for one in gpu.stages(entry)
     ]
     assert len(digests) == len(set(digests))
-    assert len(gpu.entries("main,length")) == len(gpu.entries("main")) + len(gpu.entries("length"))
+    assert len(gpu.entries("width,resnet")) == len(gpu.entries("width")) + len(
+        gpu.entries("resnet")
+    )
 
 
-def test_the_main_plan_is_the_full_width_and_resnet32(gpu):
-    configs = [gpu.config_of(entry) for entry in gpu.entries("main")]
-    assert {(c.arch, c.width) for c in configs} == {("vgg16", 1.0), ("resnet32", 1.0)}
-    seeds = [c.seed for c in configs if c.imbalance_factor == 0.02]
-    assert sorted(seeds) == [0, 1, 2, 3, 4]
+def test_the_choice_looks_at_no_test_image_and_has_plain_and_smoothed_second_stages(gpu):
+    entries = gpu.entries("choice")
+    assert {gpu.config_of(entry).holdout for entry in entries} == {0.2}
+    smoothed = [gpu.config_of(gpu.stages(entry)[1]).stage2_smooth_head for entry in entries]
+    assert set(smoothed) == {0.3}
+    assert len({gpu.config_of(entry).seed for entry in entries}) == 3
 
 
 @pytest.mark.parametrize(
