@@ -179,7 +179,7 @@ def _one(entry: Entry, how: Mapping[str, Any], device: str) -> None:
     told = ("imbalance_factor", "class_order")
     data = load_data(config.data, *(getattr(config, name) for name in told))
     recipe = {name: value for name, value in fields.items() if name not in told}
-    networks = train(data, None, config.profile, [config.seed], device, **recipe)
+    networks = train(data, profile=config.profile, seeds=[config.seed], device=device, **recipe)
     on = holdout_split(data, config.holdout) if config.holdout else None
     for classifier in how["classifiers"]:
         models = networks if classifier == "baseline" else decouple(networks, classifier, device)

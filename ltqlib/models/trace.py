@@ -52,13 +52,18 @@ class Traced:
 
 
 def trace(module: nn.Module, example: Tensor) -> Traced:
-    """The graph of a copy of ``module`` in eval mode.
+    """The graph of a copy of ``module`` in eval mode, its constants on the example's device.
+
+    It is traced on the CPU: of a module on a graphics card torch.export says that the batch has to
+    be of one size.
 
     Args:
         example: images as the module takes them, (B, ...).
     """
-    program = _export(copy.deepcopy(module).eval(), example, module._get_name())
-    return _Copy(program, module).run()
+    program = _export(copy.deepcopy(module).cpu().eval(), example.cpu(), module._get_name())
+    traced = _Copy(program, module).run()
+    traced.constants = {name: value.to(example.device) for name, value in traced.constants.items()}
+    return traced
 
 
 def _export(module: nn.Module, example: Tensor, name: str) -> torch.export.ExportedProgram:

@@ -103,13 +103,17 @@ def _make_step(
         value.backward()
         return value.detach()
 
-    first = Captured(gradient) if device.type == "cuda" and not sam else gradient
-
-    def step(pixels: Tensor, labels: Any, done: float) -> Tensor:
-        value = first(pixels, labels, done)
+    def gradient_of_step(pixels: Tensor, labels: Any, done: float) -> Tensor:
+        value = gradient(pixels, labels, done)
         if sam:
             with at_highest_neighbour(network, parameters, sam):
                 gradient(pixels, labels, done)
+        return value
+
+    fast = Captured(gradient_of_step) if device.type == "cuda" else gradient_of_step
+
+    def step(pixels: Tensor, labels: Any, done: float) -> Tensor:
+        value = fast(pixels, labels, done)
         optimizer.step()
         return value
 
