@@ -24,6 +24,7 @@ from ltqlib.allocation.objective import Objective
 
 TOLERANCE = 1e-9  # limits are met to this share of the largest cost: sums are not exact
 SHARPEN = 1e3  # HiGHS stops at a gap of 1e-6: times this, of 1e-9 of the largest loss
+DIGITS = 12  # of a loss, as a share of the largest
 
 Table = npt.NDArray[np.float64]
 Choice = npt.NDArray[np.intp]  # place of a width for each layer
@@ -66,7 +67,8 @@ def minimize(
     """
     layers, widths = rows.shape[1:]
     scale = float(np.abs(rows).max()) or 1.0
-    program = _program(rows / scale, objective)
+    # the last digits of a mean are the processor's own: they must not decide between equals
+    program = _program(np.round(rows / scale, DIGITS), objective)
     one_width = optimize.LinearConstraint(np.kron(np.eye(layers), np.ones(widths)), 1, 1)
     fixed = [one_width, *(constraint.linear() for constraint in constraints)]
     for _ in range(1_000):

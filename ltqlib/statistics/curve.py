@@ -101,16 +101,21 @@ class Curve:
         is flat there, and the highest of its steps alone is mostly chance.
         """
         levels, offsets, widths = self._steps(self.images.norm)
-        near = levels >= levels.max() - NEAR_BEST
+        near = levels >= levels.max() - NEAR_BEST - ENOUGH
         if not widths[near].sum():
-            return float(offsets[np.argmax(levels)])
+            return float(offsets[np.argmax(levels >= levels.max() - ENOUGH)])
         return float(np.average(offsets[near], weights=widths[near]))
 
     def at_head(self, accuracy: float) -> tuple[float, bool]:
-        """The offset with head accuracy next to ``accuracy``, and whether the model reaches it."""
+        """The offset with head accuracy next to ``accuracy``, and whether the model reaches it.
+
+        Of several the lowest.
+        """
         levels, offsets, _ = self._steps(self.images.head)
         reached = bool(levels.max() >= accuracy - ENOUGH)
-        return float(offsets[np.argmin(np.abs(levels - accuracy))]), reached
+        away = np.abs(levels - accuracy)
+        # many steps have the same accuracy but for rounding, which processors do in their own ways
+        return float(offsets[np.argmax(away <= away.min() + ENOUGH)]), reached
 
     def slope(self, accuracy: float) -> float:
         """Tail accuracy given up for one point more of head accuracy, near ``accuracy``."""
