@@ -172,7 +172,6 @@ def _one(entry: Entry, how: Mapping[str, Any], device: str) -> None:
     """Train, decouple and evaluate one network; on the held-out images where there are some."""
     from ltqlib.data import load_data
     from ltqlib.experiment import decouple, evaluate, train
-    from ltqlib.training.holdout import holdout_split
 
     config = config_of(entry)
     fields = {k: v for k, v in entry.items() if k not in ("profile", "seed", "data", *EXTRA)}
@@ -180,7 +179,7 @@ def _one(entry: Entry, how: Mapping[str, Any], device: str) -> None:
     data = load_data(config.data, *(getattr(config, name) for name in told))
     recipe = {name: value for name, value in fields.items() if name not in told}
     networks = train(data, profile=config.profile, seeds=[config.seed], device=device, **recipe)
-    on = holdout_split(data, config.holdout) if config.holdout else None
+    on = data.held_out(config.holdout) if config.holdout else None
     for classifier in how["classifiers"]:
         models = networks if classifier == "baseline" else decouple(networks, classifier, device)
         for method in how["methods"]:

@@ -13,6 +13,7 @@ from ltqlib.data.cifar10 import cifar10
 from ltqlib.data.digits import digits
 from ltqlib.data.folder import folder
 from ltqlib.data.groups import HEAD_TAIL, Groups, make_groups
+from ltqlib.data.heldout import held_out, sizes_of
 from ltqlib.data.longtail import CLASS_ORDERS, Indices, long_tailed_counts, nested_subset
 from ltqlib.data.source import SIZE, Images, Labels, Source
 from ltqlib.data.split import Split
@@ -96,6 +97,35 @@ class LongTail:
             counts=self.counts,
             groups=self.groups,
             read=lambda: self.full.test,
+            note=self.note,
+        )
+
+    def held_out(self, share: float) -> Split:
+        """Training images that networks with ``holdout=share`` do not see: to choose by.
+
+        As long-tailed as the training set: ``round(share * n_c)`` images of each class, the same
+        for every recipe and seed. ``counts`` are of the images left to train on.
+
+        Raises:
+            InputError: nothing is held out, or a class has nothing left to train on.
+        """
+        if not 0 < share < 1:
+            raise InputError(f"holdout {brief(share)} keeps no image: use a share such as 0.2")
+        sizes = sizes_of(self.counts, share)
+        told = "-".join(map(str, self.counts))
+
+        def read() -> tuple[Images, Labels]:
+            chosen = held_out(self.labels, share)
+            return self.images[chosen], self.labels[chosen]
+
+        return Split(
+            name="held out",
+            identity=f"{self.identity}/held-out-{share:g}-of-{told}",
+            classes=self.classes,
+            sizes=sizes,
+            counts=tuple(n - held for n, held in zip(self.counts, sizes, strict=True)),
+            groups=self.groups,
+            read=read,
             note=self.note,
         )
 

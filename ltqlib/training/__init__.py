@@ -32,7 +32,7 @@ from ltqlib.training.heads import (
     nearest_class_mean,
     tau_normalized,
 )
-from ltqlib.training.holdout import holdout_split, training_part
+from ltqlib.training.holdout import training_part
 from ltqlib.training.stage1 import train_network
 
 __all__ = [
@@ -43,7 +43,6 @@ __all__ = [
     "find_device",
     "has_bf16_units",
     "head_of",
-    "holdout_split",
     "logit_adjusted",
     "nearest_class_mean",
     "tau_normalized",

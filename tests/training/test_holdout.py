@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltqlib.config import from_profile
+from ltqlib.data.heldout import held_out
 from ltqlib.errors import InputError
-from ltqlib.training import decouple_network, holdout_split, train_network, training_part
-from ltqlib.training.holdout import held_out
+from ltqlib.training import decouple_network, train_network, training_part
 
 CPU = torch.device("cpu")
 
@@ -38,7 +38,7 @@ def test_without_a_share_everything_is_trained_on(digits):
     assert part.counts == digits.counts
     assert len(part.images) == sum(digits.counts)
     with pytest.raises(InputError, match="holdout 0"):
-        holdout_split(digits, 0.0)
+        digits.held_out(0.0)
 
 
 def test_a_class_of_one_image_cannot_give_it():
@@ -47,7 +47,7 @@ def test_a_class_of_one_image_cannot_give_it():
 
 
 def test_the_parts_are_the_whole(digits):
-    part, split = training_part(digits, 0.2), holdout_split(digits, 0.2)
+    part, split = training_part(digits, 0.2), digits.held_out(0.2)
     assert tuple(np.add(part.counts, split.sizes)) == digits.counts
     assert split.counts == part.counts
     assert split.groups == digits.groups
