@@ -1,96 +1,48 @@
 """Train and evaluate many networks on one GPU, in calls of a few minutes.
 
-    python -m benchmarks.gpu --plan width --minutes 9 [--processes 8] [--no-weights] [--pack FILE]
+    nvidia-cuda-mps-control -d   # where it is installed: processes share the card, twice as fast
+    python -m benchmarks.gpu --plan full --minutes 9 [--processes 16] [--no-weights] [--pack FILE]
 
-One process a network, several side by side on the card; each trains (bfloat16), decouples and
-evaluates, and keeps what it has in ``runs/``. A call ends by itself after ``--minutes``, or when
-the plan is done; the next call with the same plan goes on from there, bit for bit. It leaves with
-0 when everything is done, 3 when there is more to do, 1 when a network failed (its log says why).
+Several networks are trained side by side, each by a process that goes on to the next one (a new
+process needs ten seconds before its first step). A network is trained (bfloat16), decoupled and
+evaluated; what there is of it is kept in ``runs/``. A call ends by itself after ``--minutes``, or
+when the plan is done; the next call with the same plan goes on from there, bit for bit. It leaves
+with 0 when everything is done, 3 when there is more to do, 1 when a network failed (its log says
+why).
 
-``--plan`` is a name (below) or a YAML file: a list of ``{profile, seeds, imbalance_factor, ...}``
-with fields of a configuration, and besides ``smoothed``, which adds a network with the same first
-stage whose second has labels smoothed by so much (head), and ``classifiers``, more of them, which
-are evaluated as float models. Several names are joined with commas. ``--no-weights`` deletes the
-weights of a network when its records are there. ``--pack FILE`` writes the records of all
-networks that are done as tar files of at most ``--part`` MiB (FILE.0.tar, FILE.1.tar, ...), to be
-unpacked in ``runs/``.
+``--plan`` is a name of ``benchmarks/plans.yml``, or several joined with commas, or a YAML file with
+a list of such entries. ``--no-weights`` deletes the weights of a network when its records are
+there. ``--pack FILE`` writes the records of all networks that are done as tar files of at most
+``--part`` MiB (FILE.0.tar, FILE.1.tar, ...), to be unpacked in ``runs/``.
 
-Without a network: CIFAR-10's archive goes to ``data/cifar-10-binary.tar.gz``, in pieces if need be
-(``split -b 20M``, then ``cat``).
+How fast: book/log.md, 2026-11-28. A small network is limited by the number of its kernels, not by
+their arithmetic, so a full-width one costs a GPU little more than one of a quarter of the width.
 """
 
 import argparse
-import json
+import itertools
+import multiprocessing
 import os
-import signal
-import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterable, Mapping
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from ltqlib import paths
 from ltqlib.config import RunConfig, from_profile
 from ltqlib.data import CLASS_ORDERS
 from ltqlib.errors import InputError
 
-Entry = dict[str, Any]  # profile, one seed, and fields of a configuration
+Entry = dict[str, Any]  # fields of a configuration with one seed, and those of EXTRA
 
-RARE = {"profile": "laptop", "imbalance_factor": 0.01}
-SEEDS = range(3)
-LARGE = {"classifiers": ["logit-adjusted", "tau-norm"], "seeds": SEEDS}
-AVERAGED = {"schedule": "constant", "swa": 0.25}
-SMOOTHED = {0.01: 0.3, 0.02: 0.2, 0.1: 0.1}  # of label-aware smoothing, its authors' values
-# what recipes are chosen from, each with a plain second stage and one with smoothed labels
-CANDIDATES: list[Entry] = [
-    {},
-    {"mixup": 1.0},
-    AVERAGED,
-    {**AVERAGED, "mixup": 1.0},
-    {"sam": 0.1},
-    {"weight_decay": 2e-3},
-    {"weight_decay": 5e-3},
-]
-PLANS: dict[str, list[Entry]] = {
-    # on four fifths of the training images, judged on the others: no test image is looked at
-    "choice": [
-        {**RARE, **recipe, "holdout": 0.2, "seeds": SEEDS, "smoothed": 0.3} for recipe in CANDIDATES
-    ],
-    "width": [
-        {**RARE, "width": 0.5, **LARGE},
-        {**RARE, "width": 1.0, **LARGE},
-        *({**RARE, "width": 0.5, "epochs": epochs, "seeds": SEEDS} for epochs in (12, 50)),
-        *({**RARE, "imbalance_factor": f, "width": 1.0, **LARGE} for f in (0.1, 0.02)),
-    ],
-    "resnet": [{"profile": "resnet", "imbalance_factor": 0.01, **LARGE}],
-    "recipes": [
-        {**RARE, **recipe, "seeds": SEEDS}
-        for recipe in (
-            {"loss": "balanced-softmax"},
-            {"loss": "ldam-drw"},
-            {"weight_decay": 2e-3},
-            {"weight_decay": 5e-3},
-        )
-    ],
-    "averaged": [{**RARE, **AVERAGED, "imbalance_factor": 0.02, "seeds": SEEDS}],
-    "orders": [
-        {**RARE, "class_order": order, "seeds": SEEDS} for order in CLASS_ORDERS.values() if order
-    ],
-    "length": [
-        {"profile": "laptop", "imbalance_factor": 0.1, "epochs": epochs, "seeds": SEEDS}
-        for epochs in (12, 50)
-    ],
-    "balanced": [{"profile": "laptop", "epochs": 60, "seeds": SEEDS}],
-    # the main grid's networks again, to see what another machine changes
-    "again": [{**RARE, "seeds": SEEDS}],
-    # seconds on a CPU: for tests, and to see that everything is there
-    "smoke": [
-        {"profile": "smoke", "imbalance_factor": 0.1, "width": 1 / 32, "epochs": 4, "seeds": [0, 1]}
-    ],
-}
-EXTRA = ("smoothed", "classifiers")  # of an entry, beside the fields of a configuration
+PLANS = Path(__file__).with_name("plans.yml")
+EXTRA = ("smoothed", "classifiers")
 METHODS = ("w-tensor",)
 CLASSIFIERS = ("baseline", "crt")
 FAILED, MORE = 1, 3  # exit codes
@@ -102,27 +54,31 @@ def entries(plan: str) -> list[Entry]:
     Raises:
         InputError: a plan that is neither known nor a readable file.
     """
+    known = _read(PLANS)
     found: list[Entry] = []
     for name in plan.split(","):
-        listed = PLANS.get(name) or _read_plan(Path(name))
-        found += [
-            {**{k: v for k, v in entry.items() if k != "seeds"}, "seed": int(seed)}
-            for entry in listed
-            for seed in entry.get("seeds", [0])
-        ]
+        listed = known[name] if name in known else _read(Path(name), known)
+        if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
+            raise InputError(f"plan {name} is no list of configurations: begin each with a dash")
+        found += [one for entry in listed for one in _each(entry)]
     return found
 
 
-def _read_plan(path: Path) -> list[Entry]:
-    import yaml
-
+def _read(path: Path, known: Iterable[str] = ()) -> Any:
     try:
-        listed = yaml.safe_load(path.read_text())
+        return yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"plan {path} is no name ({', '.join(PLANS)}) and no YAML file") from error
-    if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
-        raise InputError(f"plan {path} is no list of configurations: begin each with a dash")
-    return listed
+        names = ", ".join(known)
+        raise InputError(f"plan {path} is no name ({names}) and no YAML file") from error
+
+
+def _each(entry: Entry) -> Iterator[Entry]:
+    """One entry for each imbalance factor and seed."""
+    factors = entry.get("imbalance_factor", 1.0)
+    factors = factors if isinstance(factors, list) else [factors]
+    for factor, seed in itertools.product(factors, entry.get("seeds", [0])):
+        one = {name: value for name, value in entry.items() if name != "seeds"}
+        yield {**one, "imbalance_factor": factor, "seed": seed}
 
 
 def config_of(entry: Entry) -> RunConfig:
@@ -133,8 +89,17 @@ def config_of(entry: Entry) -> RunConfig:
     """
     fields = {name: value for name, value in entry.items() if name not in EXTRA}
     if "class_order" in fields:
-        fields["class_order"] = tuple(fields["class_order"])
+        order = fields["class_order"]
+        fields["class_order"] = tuple(CLASS_ORDERS[order] if isinstance(order, str) else order)
     return from_profile(**fields)
+
+
+def stages(entry: Entry) -> list[Entry]:
+    """The entry, and the one whose second stage has smoothed labels."""
+    first = {name: value for name, value in entry.items() if name != "smoothed"}
+    if "smoothed" not in entry:
+        return [first]
+    return [first, {**first, "stage2_smooth_head": entry["smoothed"]}]
 
 
 def marker(entry: Entry, how: Mapping[str, Any]) -> Path:
@@ -147,10 +112,6 @@ def marker(entry: Entry, how: Mapping[str, Any]) -> Path:
 
 def work(entry: Entry, how: Mapping[str, Any], device: str) -> None:
     """Everything of one network: train, decouple, evaluate, keep."""
-    import torch
-
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // how["processes"]))
-    torch.backends.cudnn.allow_tf32 = False  # float32 means float32 in evaluations
     for one in stages(entry):
         _one(one, how, device)
     if not how["weights"]:
@@ -160,99 +121,112 @@ def work(entry: Entry, how: Mapping[str, Any], device: str) -> None:
     marker(entry, how).touch()
 
 
-def stages(entry: Entry) -> list[Entry]:
-    """The entry, and the one whose second stage has smoothed labels."""
-    if "smoothed" not in entry:
-        return [entry]
-    first = {name: value for name, value in entry.items() if name != "smoothed"}
-    return [first, {**first, "stage2_smooth_head": entry["smoothed"]}]
-
-
 def _one(entry: Entry, how: Mapping[str, Any], device: str) -> None:
     """Train, decouple and evaluate one network; on the held-out images where there are some."""
     from ltqlib.data import load_data
     from ltqlib.experiment import decouple, evaluate, train
 
     config = config_of(entry)
-    fields = {k: v for k, v in entry.items() if k not in ("profile", "seed", "data", *EXTRA)}
-    told = ("imbalance_factor", "class_order")
-    data = load_data(config.data, *(getattr(config, name) for name in told))
-    recipe = {name: value for name, value in fields.items() if name not in told}
-    networks = train(data, profile=config.profile, seeds=[config.seed], device=device, **recipe)
-    on = data.held_out(config.holdout) if config.holdout else None
+    data = load_data(config.data, config.imbalance_factor, config.class_order)
+    told = ("profile", "seed", "data", "imbalance_factor", "class_order", *EXTRA)
+    recipe = {name: value for name, value in entry.items() if name not in told}
+    networks = train(data, profile=config.profile, seeds=config.seed, device=device, **recipe)
+    on, bits = None, how["bits"]
+    if config.holdout:
+        on, bits = data.held_out(config.holdout), [32]
     for classifier in how["classifiers"]:
         models = networks if classifier == "baseline" else decouple(networks, classifier, device)
-        for method in how["methods"]:
-            evaluate(models, on, method=method, bits=[32] if config.holdout else how["bits"])
+        evaluate(models, on, bits, how["methods"])
     for classifier in entry.get("classifiers", ()):
-        evaluate(decouple(networks, classifier, device), bits=[32])
+        evaluate(decouple(networks, classifier, device), on, [32])
 
 
-class Pool:
-    """Child processes, one a network; they end when the pool is left, whatever happens."""
+class Workers:
+    """Processes that train one network after the other; they end when this is left."""
 
     def __init__(self, how: Mapping[str, Any], device: str) -> None:
-        self.how, self.device = how, device
-        self.running: dict[str, tuple[subprocess.Popen[bytes], Entry]] = {}
-        self.failed: list[Entry] = []
+        import torch  # noqa: F401  # once, for all that are forked
 
-    def __enter__(self) -> "Pool":
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))
+        self.how, self.device = how, device
+        self.processes: dict[Connection, Any] = {}
+        self.busy: dict[Connection, Entry] = {}
+
+    def __enter__(self) -> "Workers":
         return self
 
     def __exit__(self, *_: object) -> None:
-        children = [process for process, _ in self.running.values()]
-        for process in children:
+        for process in self.processes.values():
             process.terminate()
-        for process in children:
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        for process in self.processes.values():
+            process.join(10)
+            process.kill()
 
     def start(self, entry: Entry) -> None:
-        """Begin, or go on with, one network; its words go to ``runs/<digest>/gpu.log``."""
-        digest = config_of(entry).digest()
-        folder = paths.runs(digest)
-        folder.mkdir(parents=True, exist_ok=True)
-        told = json.dumps([entry, dict(self.how), self.device])
-        with (folder / "gpu.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.gpu", "--one", told], stdout=log, stderr=log
-            )
-        self.running[digest] = (process, entry)
+        """Give a network to a process that is free, or to a new one."""
+        free = [pipe for pipe in self.processes if pipe not in self.busy]
+        pipe = free[0] if free else self._fork()
+        pipe.send(entry)
+        self.busy[pipe] = entry
 
-    def collect(self) -> list[Entry]:
-        """The entries whose process has ended."""
-        ended = [digest for digest, (child, _) in self.running.items() if child.poll() is not None]
-        found = []
-        for digest in ended:
-            process, entry = self.running.pop(digest)
-            found.append(entry)
-            if process.returncode:
-                self.failed.append(entry)
-        return found
+    def collect(self, seconds: float) -> Iterator[tuple[Entry, bool]]:
+        """The networks that have ended, at the latest after so many seconds, and whether well."""
+        for pipe in wait(list(self.busy), seconds):
+            assert isinstance(pipe, Connection)
+            entry = self.busy.pop(pipe)
+            try:
+                well = pipe.recv()
+            except EOFError:  # the process was killed
+                well = False
+            if not well:  # what went wrong may have gone wrong with the process
+                self.processes.pop(pipe).kill()
+            yield entry, well
+
+    def _fork(self) -> Connection:
+        context = multiprocessing.get_context("fork")
+        here, there = context.Pipe()
+        process = context.Process(target=_serve, args=(there, self.how, self.device), daemon=True)
+        process.start()
+        there.close()
+        self.processes[here] = process
+        return here
+
+
+def _serve(pipe: Connection, how: Mapping[str, Any], device: str) -> None:
+    """Train what comes through the pipe; the words of a network go to ``runs/<digest>/gpu.log``."""
+    import torch
+
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // how["processes"]))
+    while True:
+        entry = pipe.recv()
+        folder = paths.runs(config_of(entry).digest())
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "gpu.log").open("ab") as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+        try:
+            work(entry, how, device)
+            pipe.send(True)
+        except Exception:
+            traceback.print_exc()
+            pipe.send(False)
 
 
 def run(plan: Iterable[Entry], how: Mapping[str, Any], device: str, minutes: float) -> int:
     """Train and evaluate what the plan has left, until it is done or the time is over."""
-    plan = list(plan)
+    plan, failed, started = list(plan), False, time.monotonic()
     left = [entry for entry in plan if not marker(entry, how).exists()]
-    deadline = time.monotonic() + 60 * minutes
-    started = time.monotonic()
-    with Pool(how, device) as pool:
-        while (left or pool.running) and time.monotonic() < deadline:
-            while left and len(pool.running) < how["processes"]:
-                pool.start(left.pop(0))
-            time.sleep(0.1)
-            for entry in pool.collect():
-                word = "FAILED, see gpu.log" if entry in pool.failed else "done"
-                seconds = time.monotonic() - started
-                config = config_of(entry)
-                print(f"{seconds:6.0f} s  {config.digest()} {config.label()}: {word}")
+    with Workers(how, device) as workers:
+        while (left or workers.busy) and time.monotonic() < started + 60 * minutes:
+            while left and len(workers.busy) < how["processes"]:
+                workers.start(left.pop(0))
+            for entry, well in workers.collect(0.5):
+                failed |= not well
+                config, seconds = config_of(entry), time.monotonic() - started
+                word = "done" if well else "FAILED, see gpu.log"
+                print(f"{seconds:6.0f} s  {config.digest()} {config.label()}: {word}", flush=True)
     done = sum(marker(entry, how).exists() for entry in plan)
     print(f"{done} of {len(plan)} networks are done", flush=True)
-    return FAILED if pool.failed else 0 if done == len(plan) else MORE
+    return FAILED if failed else 0 if done == len(plan) else MORE
 
 
 def pack(plan: Iterable[Entry], how: Mapping[str, Any], target: Path, part: float) -> list[Path]:
@@ -292,9 +266,9 @@ def _parts(files: list[Path], limit: float) -> list[list[Path]]:
 def main() -> int:
     """Parse the arguments and do it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--plan", default="width", help=f"{', '.join(PLANS)}, or a YAML file")
+    parser.add_argument("--plan", default="full", help=f"of {PLANS.name}, or a YAML file")
     parser.add_argument("--minutes", type=float, default=9, help="after which this call ends")
-    parser.add_argument("--processes", type=int, default=8, help="networks side by side")
+    parser.add_argument("--processes", type=int, default=16, help="networks side by side")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--no-weights", action="store_true", help="keep records alone")
     parser.add_argument("--classifiers", nargs="+", default=list(CLASSIFIERS))
@@ -302,11 +276,7 @@ def main() -> int:
     parser.add_argument("--bits", type=int, nargs="+", default=[32, 6, 5, 4, 3])
     parser.add_argument("--pack", type=Path, metavar="FILE", help="write tar files of the records")
     parser.add_argument("--part", type=float, default=15, help="MiB of a tar file, at most")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one:
-        work(*json.loads(options.one))
-        return 0
     how = {
         "classifiers": options.classifiers,
         "methods": options.methods,
@@ -315,6 +285,8 @@ def main() -> int:
         "processes": options.processes,
     }
     plan = entries(options.plan)
+    for entry in plan:
+        config_of(entry)  # what makes no sense is refused before anything is trained
     code = run(plan, how, options.device, options.minutes)
     if options.pack:
         for path in pack(plan, how, options.pack, options.part):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from ltqlib.errors import InputError
 
@@ -50,8 +51,8 @@ def command(*arguments):
     return done.returncode, done.stdout + done.stderr
 
 
-def test_plans_share_only_what_two_of_them_read(gpu):
-    names = [name for name in gpu.PLANS if name != "again"]  # the main grid's networks
+def test_every_plan_is_made_of_different_networks(gpu):
+    names = list(yaml.safe_load(gpu.PLANS.read_text()))
     digests = [
         gpu.config_of(one).digest()
         for name in names
@@ -59,9 +60,7 @@ def test_plans_share_only_what_two_of_them_read(gpu):
         for one in gpu.stages(entry)
     ]
     assert len(digests) == len(set(digests))
-    assert len(gpu.entries("width,resnet")) == len(gpu.entries("width")) + len(
-        gpu.entries("resnet")
-    )
+    assert gpu.entries("full,resnet") == gpu.entries("full") + gpu.entries("resnet")
 
 
 def test_the_choice_looks_at_no_test_image_and_has_plain_and_smoothed_second_stages(gpu):
@@ -70,6 +69,15 @@ def test_the_choice_looks_at_no_test_image_and_has_plain_and_smoothed_second_sta
     smoothed = [gpu.config_of(gpu.stages(entry)[1]).stage2_smooth_head for entry in entries]
     assert set(smoothed) == {0.3}
     assert len({gpu.config_of(entry).seed for entry in entries}) == 3
+
+
+def test_lists_of_factors_and_named_orders_are_one_network_each(gpu):
+    full = [gpu.config_of(entry) for entry in gpu.entries("full")]
+    assert {(c.imbalance_factor, c.seed) for c in full} == {
+        (factor, seed) for factor in (0.1, 0.02, 0.01) for seed in range(3)
+    }
+    orders = {gpu.config_of(entry).class_order for entry in gpu.entries("orders")}
+    assert (9, 8, 7, 6, 5, 4, 3, 2, 1, 0) in orders
 
 
 @pytest.mark.parametrize(

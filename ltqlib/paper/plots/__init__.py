@@ -5,6 +5,7 @@ Filled marks are this book's measurements with 95 % intervals; hollow marks are 
 
 from ltqlib.paper.plots.accuracy import decoupling_bars, over_imbalance
 from ltqlib.paper.plots.bits import bits_curve, by_seed, head_tail_curves, two_losses
+from ltqlib.paper.plots.choice import candidates
 from ltqlib.paper.plots.claims import claims_forest
 from ltqlib.paper.plots.counts import class_counts
 from ltqlib.paper.plots.identity import over_frequency
@@ -19,6 +20,7 @@ __all__ = [
     "before_after",
     "bits_curve",
     "by_seed",
+    "candidates",
     "claims_forest",
     "class_accuracy",
     "class_counts",
