@@ -1,6 +1,6 @@
 """The gradient of a step as one CUDA graph: launched at once, not kernel by kernel.
 
-A quarter-width VGG16 has some 300 kernels a step, each of a few microseconds: launched one by one
+A quarter-width VGG16 has more than 200 kernels a step, each of a few microseconds: launched one by one
 from Python they keep one CPU core busy and the GPU idle.
 """
 
