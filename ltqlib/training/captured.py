@@ -1,7 +1,7 @@
 """The gradient of a step as one CUDA graph: launched at once, not kernel by kernel.
 
-A quarter-width VGG16 has more than 200 kernels a step, each of a few microseconds: launched one by one
-from Python they keep one CPU core busy and the GPU idle.
+A quarter-width VGG16 has more than 200 kernels a step, each of a few microseconds: launched one by
+one from Python they keep one CPU core busy and the GPU idle.
 """
 
 from collections.abc import Callable
