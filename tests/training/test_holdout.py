@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltqlib.config import from_profile
+from ltqlib.data import load_data
 from ltqlib.data.heldout import held_out
 from ltqlib.errors import InputError
 from ltqlib.training import decouple_network, train_network, training_part
@@ -54,6 +55,17 @@ def test_the_parts_are_the_whole(digits):
     both = np.concatenate([part.images, split.images])
     order = [np.lexsort(images.reshape(len(images), -1).T) for images in (both, digits.images)]
     assert (both[order[0]] == digits.images[order[1]]).all()
+
+
+def test_what_is_held_out_is_known_before_an_image_is_read(home):
+    splits = [
+        load_data("cifar10", f).held_out(s) for f, s in ((0.01, 0.2), (0.01, 0.1), (0.1, 0.2))
+    ]
+    assert splits[0].sizes == (1000, 599, 359, 215, 129, 77, 46, 28, 17, 10)
+    assert splits[0].counts[-1] == 40
+    assert len({split.identity for split in splits}) == 3
+    with pytest.raises(InputError, match="holdout 1"):
+        load_data("cifar10", 0.01).held_out(1)
 
 
 def test_no_stage_reads_an_image_that_is_held_out(digits):
