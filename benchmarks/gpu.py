@@ -16,7 +16,7 @@ there. ``--pack FILE`` writes the records of all networks that are done as tar f
 ``--part`` MiB (FILE.0.tar, FILE.1.tar, ...), to be unpacked in ``runs/``.
 
 How fast: book/log.md, 2026-11-28. A small network is limited by the number of its kernels, not by
-their arithmetic, so a full-width one costs a GPU little more than one of a quarter of the width.
+their arithmetic: prefer the full width.
 """
 
 import argparse
