@@ -23,6 +23,7 @@ import argparse
 import itertools
 import multiprocessing
 import os
+import signal
 import sys
 import tarfile
 import time
@@ -152,6 +153,7 @@ class Workers:
         self.busy: dict[Connection, Entry] = {}
 
     def __enter__(self) -> "Workers":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -195,7 +197,9 @@ def _serve(pipe: Connection, how: Mapping[str, Any], device: str) -> None:
     """Train what comes through the pipe; the words of a network go to ``runs/<digest>/gpu.log``."""
     import torch
 
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # ends at once, not as the parent does
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // how["processes"]))
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32, in features as well
     while True:
         entry = pipe.recv()
         folder = paths.runs(config_of(entry).digest())

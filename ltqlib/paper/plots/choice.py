@@ -4,12 +4,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ltqlib.paper.marks import COLORS, MARKERS, name_marks, of_group, reach, titled_panels
+from ltqlib.paper.marks import COLORS, MARKERS, NAMES, name_marks, of_group, reach, titled_panels
 from ltqlib.statistics.estimate import Estimates
 
 SHIFT = {"plain": -0.15, "smoothed": 0.15}
 FILL = {"plain": "none", "smoothed": "full"}
-PANELS = {"norm": "all classes", "head": "head", "tail": "tail"}
 
 
 def candidates(held_out: Estimates) -> Figure:
@@ -20,8 +19,8 @@ def candidates(held_out: Estimates) -> Figure:
             stage), group. Rows are in their order.
     """
     names = list(dict.fromkeys(held_out.index.get_level_values("recipe")))
-    figure, panels = titled_panels(0.42 * len(names) + 1.7, list(PANELS.values()))
-    for axes, group in zip(panels, PANELS, strict=True):
+    figure, panels = titled_panels(0.42 * len(names) + 1.7, list(NAMES.values()))
+    for axes, group in zip(panels, NAMES, strict=True):
         rows = of_group(held_out, group)
         for labels, shift in SHIFT.items():
             chosen = pd.DataFrame(rows.xs(labels, level="labels")).loc[names]
