@@ -38,7 +38,7 @@ import yaml
 from ltqlib import paths
 from ltqlib.config import RunConfig, from_profile
 from ltqlib.data import CLASS_ORDERS
-from ltqlib.errors import InputError
+from ltqlib.errors import InputError, exit_code
 
 Entry = dict[str, Any]  # fields of a configuration with one seed, and those of EXTRA
 
@@ -299,8 +299,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    sys.exit(exit_code(main))

@@ -18,7 +18,7 @@ from PIL import Image
 from ltqlib import paths
 from ltqlib.data.cifar10 import FOLDER, SHA256
 from ltqlib.data.source import SIZE
-from ltqlib.errors import InputError
+from ltqlib.errors import InputError, exit_code
 from ltqlib.files import write_whole
 
 PARTS, ROWS, COLUMNS = 10, 25, 40  # of a batch: ten mosaics of 25 x 40 images
@@ -80,8 +80,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    sys.exit(exit_code(main))

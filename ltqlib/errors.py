@@ -2,7 +2,8 @@
 
 import contextlib
 import errno
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # what a disk, or a path on it, may say beside what is common enough for words of its own
@@ -46,3 +47,12 @@ def disk_errors(path: Path) -> Iterator[None]:
         if error.errno not in reasons:
             raise
         raise InputError(f"cannot write {path}: {reasons[error.errno]}") from error
+
+
+def exit_code(main: Callable[[], int]) -> int:
+    """What a script ends with: the code of ``main``, or 2 and one line for bad input."""
+    try:
+        return main()
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
