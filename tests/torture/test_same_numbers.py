@@ -1,6 +1,6 @@
 """Published evaluations computed again from the checkpoints, here: how many images differ."""
 
-from collections.abc import Iterator
+import functools
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,26 +23,26 @@ CIFAR = ROOT / "data" / "cifar-10-batches-bin" / "test_batch.bin"
 # Of a whole evaluation, in images: what rounding of another order of sums may change. Predictions
 # whose margin is below it are settled in float32 on the machine that evaluates.
 BOUND = 0.001
+OUTCOMES = "outcomes-*.nc.xz"
 ASKED = (("baseline", "w-tensor"), ("crt", "w-tensor"), ("logit-adjusted", "w-tensor"))
 
 
-def candidates(classifier: str, method: str) -> Iterator[tuple[Path, str]]:
-    """Published evaluations of a kind whose checkpoint is published, and the machine of each."""
-    for path in sorted((ROOT / "results").glob("*/outcomes-*.nc.xz")):
-        attrs = read_dataset(path).attrs
-        of_kind = (attrs["classifier"], attrs["method"]) == (classifier, method)
-        whole = attrs["images"] == "cifar10/test"
-        if of_kind and whole and (ROOT / "checkpoints" / path.parent.name).is_dir():
-            yield path, attrs["machine"].partition(",")[0]
+@functools.cache
+def evaluations() -> list[tuple[Path, dict[str, str]]]:
+    """Published evaluations of all test images whose checkpoint is published, and their origin."""
+    networks = sorted(path.name for path in (ROOT / "checkpoints").iterdir() if path.is_dir())
+    paths = [path for name in networks for path in (ROOT / "results" / name).glob(OUTCOMES)]
+    read = [(path, read_dataset(path).attrs) for path in sorted(paths)]
+    return [(path, attrs) for path, attrs in read if attrs["images"] == "cifar10/test"]
 
 
 def published(classifier: str, method: str) -> tuple[Path, Trained]:
-    """An evaluation made elsewhere, on another kind of machine if there is one; its network."""
-    here = provenance()["machine"].partition(",")[0]
-    found = list(candidates(classifier, method))
+    """An evaluation, of another kind of machine than this if there is one, and its network."""
+    kind, here = (classifier, method), provenance()["machine"].partition(",")[0]
+    found = [each for each in evaluations() if (each[1]["classifier"], each[1]["method"]) == kind]
     if not found:
         pytest.skip(f"no published checkpoint with an evaluation {classifier}, {method}")
-    path, _ = min(found, key=lambda each: each[1] == here)  # the first of those
+    path, _ = min(found, key=lambda each: each[1]["machine"].partition(",")[0] == here)
     record = store.find_record(path.parent.name)
     assert record is not None
     config = from_dict(record["config"])
