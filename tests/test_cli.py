@@ -212,6 +212,26 @@ def test_a_reader_that_leaves_is_no_error(home: Path) -> None:
     assert done.stderr == ""
 
 
+def test_an_interrupt_amid_an_exec_has_its_exit_code_too(tmp_path: Path) -> None:
+    """``python -m`` dies of SIGINT, whatever ``main`` returns, if KeyboardInterrupt met an exec."""
+    tmp_path.joinpath("stopped.py").write_text(
+        "import sys\n"
+        "from ltqlib import cli\n"
+        "amid = 'import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(9)'\n"
+        "cli.show.main = lambda _: exec(amid)\n"
+        "sys.exit(cli.main(['show']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "stopped"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 130
+    assert done.stderr == "ltq: interrupted; the same command goes on from here\n"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "termin")]

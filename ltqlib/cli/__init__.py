@@ -19,6 +19,14 @@ from ltqlib.cli import audit, claims, publish, run, show
 from ltqlib.errors import InputError
 
 
+class Interrupted(KeyboardInterrupt):
+    """SIGINT arrived.
+
+    Not KeyboardInterrupt itself: ``python -m`` kills itself with SIGINT after ``main`` has
+    returned if that very class once passed through an ``exec`` of a string (torch has many).
+    """
+
+
 class Terminated(BaseException):
     """SIGTERM arrived."""
 
@@ -43,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         broken; 130 or 143 where it was stopped.
     """
     try:
-        with _terminable():
+        with _stoppable():
             options = build_parser().parse_args(arguments)
             return options.run(options)
     except InputError as error:
@@ -89,17 +97,21 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 @contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM unwinds as an exception: locks are released, half-written files removed."""
-
-    def stop(*_: object) -> None:
-        raise Terminated
-
+def _stoppable() -> Iterator[None]:
+    """A signal unwinds as an exception: locks are released, half-written files removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, stop)
+    exceptions: dict[int, type[BaseException]] = {signal.SIGTERM: Terminated}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
+        exceptions[signal.SIGINT] = Interrupted
+
+    def stop(number: int, _: object) -> None:
+        raise exceptions[number]
+
+    before = {number: signal.signal(number, stop) for number in exceptions}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
