@@ -6,7 +6,7 @@ from ltqlib.statistics.identity import rarity_and_class
 from ltqlib.statistics.intervals import crossed_interval
 from ltqlib.statistics.logits import logit_adjustment, outcomes_of
 from ltqlib.statistics.operating import at_best, at_equal_head, equal_head, tail_at_equal_head
-from ltqlib.statistics.paired import class_means, holm, mcnemar, over_seeds, spearman
+from ltqlib.statistics.paired import class_means, holm, mcnemar, over_seeds
 from ltqlib.statistics.ranks import ranks_differ
 from ltqlib.statistics.repair import (
     fit_last_layer,
@@ -43,6 +43,5 @@ __all__ = [
     "ranks_differ",
     "rarity_and_class",
     "recovered",
-    "spearman",
     "tail_at_equal_head",
 ]

@@ -1,6 +1,6 @@
 """Two models on the same images, several tests at once, and statistics with seeds alone."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from typing import NamedTuple
 
 import numpy as np
@@ -113,26 +113,6 @@ def over_seeds(values: xr.DataArray) -> Estimates:
     if "unit" in values.attrs:
         table.attrs["unit"] = values.attrs["unit"]
     return table
-
-
-def spearman(first: xr.DataArray, second: xr.DataArray, over: str | Sequence[str]) -> xr.DataArray:
-    """Spearman rank correlation over some dimensions, for all others; NaN where one is constant.
-
-    Args:
-        first, second: dimensions are broadcast against each other, those of ``over`` included.
-        over: dimensions that are ranked together, such as ("layer", "bits").
-
-    Raises:
-        InputError: neither has a dimension of ``over``.
-    """
-    dims = [over] if isinstance(over, str) else list(over)
-    one, two = xr.broadcast(*xr.align(first, second, join="inner"))
-    if missing := [dim for dim in dims if dim not in one.dims]:
-        raise InputError(f"spearman: {missing[0]} is no dimension of {one.dims}")
-    flat = [each.stack(ranked=dims).transpose(..., "ranked") for each in (one, two)]
-    found = rank_correlation(*(each.to_numpy() for each in flat))
-    kept = flat[0].isel(ranked=0, drop=True)
-    return xr.DataArray(found, {d: kept[d] for d in kept.dims if d in kept.coords}, kept.dims)
 
 
 def rank_correlation(first: npt.NDArray, second: npt.NDArray) -> Floats:

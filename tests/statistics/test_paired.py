@@ -11,7 +11,8 @@ from scipy import stats
 from sklearn.metrics import recall_score
 
 from ltqlib.errors import InputError
-from ltqlib.statistics import class_means, estimate, holm, mcnemar, over_seeds, spearman
+from ltqlib.statistics import class_means, estimate, holm, mcnemar, over_seeds
+from ltqlib.statistics.paired import rank_correlation
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
@@ -110,23 +111,10 @@ def test_over_seeds_knows_missing_single_and_equal_seeds():
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=3, max_size=20))
-def test_spearman_is_the_correlation_of_the_ranks(pairs):
+def test_a_rank_correlation_is_the_correlation_of_the_ranks(pairs):
     first, second = np.array(pairs).T
-    found = float(spearman(*(xr.DataArray(x, dims="layer") for x in (first, second)), "layer"))
+    found = float(rank_correlation(first, second))
     if len(set(first)) == 1 or len(set(second)) == 1:
         assert math.isnan(found)
     else:
         assert found == pytest.approx(stats.spearmanr(first, second).statistic)
-
-
-def test_spearman_over_two_dimensions_and_for_each_of_the_others():
-    generator = np.random.default_rng(1)
-    scores = xr.DataArray(generator.normal(size=(5, 3)), dims=("layer", "bits"))
-    losses = xr.DataArray(generator.normal(size=(2, 3, 5)), dims=("seed", "bits", "layer"))
-    found = spearman(scores, losses, ("layer", "bits"))
-    assert found.dims == ("seed",)
-    for seed in range(2):
-        expected = stats.spearmanr(scores.T.to_numpy().ravel(), losses[seed].to_numpy().ravel())
-        assert float(found[seed]) == pytest.approx(expected.statistic)
-    with pytest.raises(InputError, match="width is no dimension"):
-        spearman(scores, losses, "width")
