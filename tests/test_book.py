@@ -12,6 +12,7 @@ from ltqlib.paper.claims import CLAIMS, VERDICTS, committed
 BOOK = Path(__file__).parent.parent / "book"
 PAGES = sorted(BOOK.glob("*.md"))
 MOST_OF_PAGE, MOST_OF_CELL = 60, 15  # lines of code
+MOST_OF_LINE = 88  # characters that a screen of 1280 pixels shows without scrolling
 CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(.*?)^```$", re.S | re.M)
 HEADER = re.compile(r"\A---\n(.*?)^---\n|\A((?::[\w-]+:[^\n]*\n)+)", re.S | re.M)
 # a number with a unit of accuracy, that a reader would take for a result
@@ -57,11 +58,16 @@ def test_code_is_the_experiment_and_short(page: Path) -> None:
 
 @every_page
 def test_code_is_visible(page: Path) -> None:
-    """Only the cell that makes the numbers of the prose, and figures, may hide their input."""
+    """Only the cell that makes the numbers of the prose, and figures, may hide their input.
+
+    What is visible is read without scrolling.
+    """
     for header, code in cells(page):
         if {"remove-input", "hide-input", "remove-cell"} & set(header.get("tags", [])):
             assert "numbers(" in code or "diagrams." in code or "mystnb" in header, code
             assert "remove-cell" not in header["tags"], "glue of a removed cell is not found"
+        else:
+            assert max(map(len, code.splitlines()), default=0) <= MOST_OF_LINE
 
 
 @every_page
