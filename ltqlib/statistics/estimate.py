@@ -112,9 +112,9 @@ def cell(value: float, low: float, high: float, digits: int = 1) -> str:
     """``1.2 [0.3, 2.1]`` with spaces that do not break; "" for NaN, the value alone if it must."""
     if np.isnan(value):
         return ""
-    words = [
-        f"{round(x, digits) + 0.0:.{digits}f}".replace("-", "\u2212") for x in (value, low, high)
-    ]
+    # as Python rounds: NumPy's round of the same number may differ in the last digit
+    rounded = [round(float(x), digits) + 0.0 for x in (value, low, high)]
+    words = [f"{x:.{digits}f}".replace("-", "\u2212") for x in rounded]
     return words[0] if np.isnan(low) else f"{words[0]}{NBSP}[{words[1]},{NBSP}{words[2]}]"
 
 

@@ -11,6 +11,7 @@ from gaussian_networks import class_weights
 
 from ltqlib.errors import InputError
 from ltqlib.statistics import Estimates, crossed_interval, estimate
+from ltqlib.statistics.estimate import cell
 
 COLUMNS = ["value", "low", "high", "p", "sd", "seeds"]
 
@@ -87,6 +88,11 @@ def test_nothing_measured_is_an_empty_cell(right):
     assert found.loc[4, ["value", "low", "high", "p"]].isna().all(axis=None)
     assert found.loc[4, "seeds"].eq(0).all()
     assert found.wide().loc[4].tolist() == ["", "", ""]
+
+
+def test_a_number_is_rounded_alike_whoever_holds_it():
+    """NumPy's round gives 68.6 here, Python's 68.7: a table and its text must not differ."""
+    assert cell(np.float64(68.65), np.nan, np.nan) == cell(68.65, np.nan, np.nan) == "68.7"
 
 
 def test_images_that_no_seed_has_are_left_out(right):
