@@ -26,10 +26,13 @@ def numbers(**named: Any) -> None:
 
 
 def words(name: str, value: Any, digits: int = 1) -> Iterator[tuple[str, str]]:
-    """Names and texts of a value, as :func:`numbers` makes them available."""
+    """Names and texts of a value, as :func:`numbers` makes them available.
+
+    What could not be measured (NaN) has no name, so that a page that names it does not build.
+    """
     if isinstance(value, Estimates):
         digits += value.attrs.get("unit", "").startswith(("Spearman", "Rank"))  # below 1
-        for index, row in value.iterrows():
+        for index, row in value.dropna(subset="value").iterrows():
             parts = index if isinstance(index, tuple) else (index,)
             key = "-".join([name, *(_part(part) for part in parts)])
             three = (row["value"], row["low"], row["high"])
@@ -38,8 +41,8 @@ def words(name: str, value: Any, digits: int = 1) -> Iterator[tuple[str, str]]:
     elif isinstance(value, Mapping):
         for part, inner in value.items():
             yield from words(f"{name}-{_part(part)}", inner, digits)
-    else:
-        yield name, _text(value, digits)
+    elif text := _text(value, digits):
+        yield name, text
 
 
 def _part(part: Any) -> str:
@@ -51,4 +54,4 @@ def _text(value: Any, digits: int) -> str:
         return str(value)
     if isinstance(value, (int, np.integer)):
         return f"{value:,}".replace("-", MINUS)
-    return f"{round(float(value), digits) + 0.0:.{digits}f}".replace("-", MINUS)
+    return cell(float(value), np.nan, np.nan, digits)

@@ -54,7 +54,9 @@ def test_contrasts_have_one_name_for_the_pair(outcomes: xr.Dataset) -> None:
 def test_a_network_that_cannot_be_compared_has_no_number(outcomes: xr.Dataset) -> None:
     table = ltq.estimate(outcomes.right.sel(model="cRT", bits=4), by="group")
     table.loc["tail", "value"] = np.nan
-    assert dict(words("equal", table))["equal-tail"] == ""
+    names = list(dict(words("equal", table)))
+    assert names == ["equal-norm", "equal-norm-interval", "equal-head", "equal-head-interval"]
+    assert list(words("equal", {"tail": np.nan, "head": 1.0})) == [("equal-head", "1.0")]
 
 
 def test_correlations_have_two_digits(outcomes: xr.Dataset) -> None:
