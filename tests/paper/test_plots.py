@@ -1,6 +1,7 @@
 """Figures show the numbers they were given, and are drawn without a warning."""
 
 import io
+import itertools
 from typing import Any
 
 import numpy as np
@@ -190,6 +191,19 @@ def test_losses_over_the_length_of_training(outcomes: xr.Dataset) -> None:
         for group in ("head", "tail")
     ]
     assert render(figure) > 10_000
+
+
+def test_long_names_of_losses_do_not_run_into_each_other(outcomes: xr.Dataset) -> None:
+    one = outcomes.sel(model="baseline", drop=True)
+    names = ["cross-entropy", "balanced softmax", "LDAM-DRW"]
+    several = xr.concat([one] * 3, pd.Index(names, name="loss"))
+    accuracy = ltq.estimate(several.right.sel(bits=32), by="group")
+    plain = ltq.estimate(several.right.sel(bits=32) - several.right, by="group")
+    figure = plots.over_length(accuracy, plain, ltq.lost_at_equal_head(several))
+    render(figure)
+    for axes in figure.axes:
+        boxes = [text.get_window_extent() for text in axes.get_xticklabels()]
+        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
 def test_the_repair_over_the_number_of_images(outcomes: xr.Dataset) -> None:

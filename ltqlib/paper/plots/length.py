@@ -1,5 +1,6 @@
 """What a longer training changes."""
 
+import textwrap
 from collections.abc import Mapping
 
 import numpy as np
@@ -113,6 +114,6 @@ def _as_marks(*panels: Axes) -> None:
 def _lines(axes: Axes, passes: list[int], tables: Mapping[str, pd.DataFrame]) -> None:
     for number, (group, rows) in enumerate(tables.items()):
         with_interval(axes, np.arange(len(passes)) + 0.05 * number, rows.loc[passes], group)
-    axes.set_xticks(range(len(passes)), [str(n) for n in passes])
+    axes.set_xticks(range(len(passes)), [textwrap.fill(str(n), 11) for n in passes])
     axes.set_xlabel("passes over the training images")
     axes.grid(axis="y")
