@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,20 @@ def write_record(path: Path, record: Record) -> Record:
     # through JSON and back: what is returned and hashed is what a later reader sees, to the type
     record = json.loads(json.dumps({**record, "schema": SCHEMA}, allow_nan=False))
     record["checksum"] = checksum(record)
-    write_whole(path, (json.dumps(record, indent=1) + "\n").encode())
+    write_whole(path, _text(record).encode())
     return record
+
+
+def _text(record: Record) -> str:
+    """Indented JSON in which what holds no other object or list, such as an epoch, is one line."""
+    # text in JSON has no line breaks of its own, so only indentation goes
+    innermost = re.compile(r"[\[{][^\[\]{}]*[\]}]")
+    lines = innermost.sub(lambda one: _one_line(one[0]), json.dumps(record, indent=1))
+    return lines + "\n"
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\n *", "", re.sub(r",\n *", ", ", text))
 
 
 def read_record(path: Path) -> Record:
