@@ -4,7 +4,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltqlib.evidence.records import read_record, write_record
@@ -14,6 +14,7 @@ FINITE = LEAVES.filter(lambda leaf: leaf not in (float("inf"), float("-inf")))
 VALUES = st.recursive(FINITE, lambda each: st.lists(each) | st.dictionaries(st.text(), each))
 
 
+@settings(max_examples=25)  # each is synced to the disk
 @given(st.dictionaries(st.text(), VALUES))
 def test_what_is_written_is_read(content: dict) -> None:
     with tempfile.TemporaryDirectory() as folder:
