@@ -179,12 +179,17 @@ def test_accuracy_by_class_and_the_difference(outcomes: xr.Dataset) -> None:
     assert render(figure) > 10_000
 
 
+def over_length(several: xr.Dataset) -> tuple[Figure, Estimates]:
+    """The figure, and what is lost as it is."""
+    accuracy = ltq.estimate(several.right.sel(bits=32), by="group")
+    plain = ltq.estimate(several.right.sel(bits=32) - several.right, by="group")
+    return plots.over_length(accuracy, plain, ltq.lost_at_equal_head(several)), plain
+
+
 def test_losses_over_the_length_of_training(outcomes: xr.Dataset) -> None:
     one = outcomes.sel(model="baseline", drop=True)
     long = xr.concat([one, one], pd.Index([12, 200], name="passes"))
-    accuracy = ltq.estimate(long.right.sel(bits=32), by="group")
-    plain = ltq.estimate(long.right.sel(bits=32) - long.right, by="group")
-    figure = plots.over_length(accuracy, plain, ltq.lost_at_equal_head(long))
+    figure, plain = over_length(long)
     drawn = marks(figure, 1)[:2]
     assert drawn == [
         list(plain.xs(4, level="bits").xs(group, level="group")["value"])
@@ -197,9 +202,7 @@ def test_long_names_of_losses_do_not_run_into_each_other(outcomes: xr.Dataset) -
     one = outcomes.sel(model="baseline", drop=True)
     names = ["cross-entropy", "balanced softmax", "LDAM-DRW"]
     several = xr.concat([one] * 3, pd.Index(names, name="loss"))
-    accuracy = ltq.estimate(several.right.sel(bits=32), by="group")
-    plain = ltq.estimate(several.right.sel(bits=32) - several.right, by="group")
-    figure = plots.over_length(accuracy, plain, ltq.lost_at_equal_head(several))
+    figure, _ = over_length(several)
     render(figure)
     for axes in figure.axes:
         boxes = [text.get_window_extent() for text in axes.get_xticklabels()]
