@@ -4,7 +4,7 @@ Nothing here imports torch unless something has to be trained or loaded.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -169,6 +169,7 @@ def _train(config: RunConfig, data: LongTail, device: str, follow: "Follow | Non
         resume = folder / STATE
         with Stopwatch() as watch:
             network, told = train_network(config, data, find_device(device), resume, follow=follow)
+        told["history"] = columns(told["history"])
         told["weights"] = models.save_checkpoint(network, folder / store.MODEL)
         store.keep_record(
             digest,
@@ -181,6 +182,12 @@ def _train(config: RunConfig, data: LongTail, device: str, follow: "Follow | Non
             },
         )
         remove(resume)
+
+
+def columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+    """A history in a third of the room: a list an entry, None where a row does not have it."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
 def _same_first_stage(config: RunConfig, data: LongTail) -> Trained | None:
