@@ -55,8 +55,9 @@ def test_networks_are_complete_and_named_by_their_configuration(digest: str) -> 
     data = ltq.load_data(config.data, config.imbalance_factor, config.class_order)
     assert record["data"]["fingerprint"] == data.fingerprint
     assert record["data"]["counts"] == list(data.counts)
-    history = record["training"]["history"]
-    assert [row["epoch"] for row in history] == list(range(1, len(history) + 1))
+    history, passes = record["training"]["history"], record["training"]["epochs"]
+    assert history["epoch"] == list(range(1, passes + 1))
+    assert all(len(column) == passes for column in history.values())
     for origin in (record["provenance"], stage2["provenance"]):
         assert {"created", "commit", "dirty", "packages", "machine", "seconds"} <= set(origin)
 

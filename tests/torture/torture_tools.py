@@ -203,8 +203,7 @@ def content(path: Path) -> Any:
     if path.name in ("network.json", "stage2.json"):
         record = read_record(path)
         del record["provenance"], record["checksum"]
-        for row in record.get("training", {}).get("history", []):
-            del row["seconds"]
+        record.get("training", {}).get("history", {}).pop("seconds", None)
         return record
     if path.name.endswith(".nc.xz"):
         found = read_dataset(path)
