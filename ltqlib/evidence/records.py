@@ -34,7 +34,7 @@ def write_record(path: Path, record: Record) -> Record:
 
 
 def _text(record: Record) -> str:
-    """Indented JSON in which what holds no other object or list, such as an epoch, is one line."""
+    """Indented JSON in which what holds no other object or list, such as a column, is one line."""
     # text in JSON has no line breaks of its own, so only indentation goes
     innermost = re.compile(r"[\[{][^\[\]{}]*[\]}]")
     lines = innermost.sub(lambda one: _one_line(one[0]), json.dumps(record, indent=1))
