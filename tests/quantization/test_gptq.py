@@ -11,7 +11,7 @@ from ltqlib.errors import InputError
 from ltqlib.quantization import methods
 from ltqlib.quantization.grids import choose_qparams, dequantize, quantize
 from ltqlib.quantization.methods import gptq as gptq_module
-from ltqlib.quantization.methods.gptq import DAMPING, round_columns
+from ltqlib.quantization.methods.gptq import BLOCK, DAMPING, round_columns
 
 
 @pytest.fixture(scope="module")
@@ -67,18 +67,19 @@ def by_explicit_inverses(weight, grid, hessian):
     return out
 
 
+@pytest.mark.parametrize("inputs", [12, 2 * BLOCK + 3], ids=["one block", "three blocks"])
 @pytest.mark.parametrize("per_channel", [False, True], ids=["tensor", "channel"])
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
-def test_rounding_is_that_of_explicit_inverses(bits, per_channel):
+def test_rounding_is_that_of_explicit_inverses(bits, per_channel, inputs):
     generator = torch.Generator().manual_seed(bits)
-    mixing = torch.randn(12, 12, generator=generator)
-    x = torch.randn(200, 12, generator=generator) @ mixing
-    weight = torch.randn(5, 12, generator=generator)
+    mixing = torch.randn(inputs, inputs, generator=generator)
+    x = torch.randn(200, inputs, generator=generator) @ mixing
+    weight = torch.randn(5, inputs, generator=generator)
     reach = weight.abs().amax(1) if per_channel else weight.abs().max()
     grid = choose_qparams(-reach, reach, bits, True)
     found = dequantize(round_columns(weight, grid, (x.T @ x)[None]), grid)
     damped = (x.T @ x).double()
-    damped += DAMPING * damped.diagonal().mean() * torch.eye(12)
+    damped += DAMPING * damped.diagonal().mean() * torch.eye(inputs)
     expected = by_explicit_inverses(weight, grid, damped)
     torch.testing.assert_close(found, expected.float())
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ltqlib.models.graph import Graph
 
 DAMPING = 0.01  # of the mean diagonal of H, as in the paper
+BLOCK = 128  # columns that correct one another at once; those behind them follow (algorithm 1)
 BATCH = 16  # images at a time: all patches of a batch are held at once
 MOST_INPUTS = 16_384  # of an output channel: its second moments are then 1 GiB
 
@@ -128,11 +129,16 @@ def round_columns(weight: Tensor, grid: QParams, moment: Tensor) -> Tensor:
     rows = weight.reshape(groups, -1, inputs).double()
     factor = inverse_factor(moment.double())
     columns = []
-    for k in range(inputs):
-        column = rows[:, :, k].reshape(-1)
-        columns.append(quantize(column, grid))
-        error = (column - dequantize(columns[-1], grid)).reshape(groups, -1, 1)
-        rows[:, :, k + 1 :] -= error / factor[:, None, k, k, None] * factor[:, None, k, k + 1 :]
+    for start in range(0, inputs, BLOCK):
+        stop = min(start + BLOCK, inputs)
+        errors = []
+        for k in range(start, stop):
+            column = rows[:, :, k].reshape(-1)
+            columns.append(quantize(column, grid))
+            error = (column - dequantize(columns[-1], grid)).reshape(groups, -1, 1)
+            errors.append(error / factor[:, None, k, k, None])
+            rows[:, :, k + 1 : stop] -= errors[-1] * factor[:, None, k, k + 1 : stop]
+        rows[:, :, stop:] -= torch.cat(errors, 2) @ factor[:, start:stop, stop:]
     return torch.stack(columns, 1).reshape(weight.shape)
 
 
