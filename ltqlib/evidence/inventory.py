@@ -13,7 +13,6 @@ from ltqlib.evidence import store
 from ltqlib.evidence.arrays import SUFFIX
 
 ORIGIN = ("seconds", "created", "commit", "dirty")
-HOW = ("function", "classifier", "method", "images")
 STAGES = {store.NETWORK: "stage 1", store.STAGE2: "stage 2"}
 
 
