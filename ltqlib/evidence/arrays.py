@@ -18,6 +18,7 @@ from ltqlib.files import write_whole
 
 SUFFIX = ".nc.xz"
 PACKING = ("dtype", "scale_factor", "_FillValue")  # of what xarray knows, what we use
+EXTREME = {"preset": 6 | lzma.PRESET_EXTREME, "lc": 4, "pb": 0}  # 5 % smaller, twice the time
 LARGE = 2**12  # bytes from which on shuffling outweighs what HDF5 adds for it
 
 
@@ -36,7 +37,13 @@ def write_dataset(path: Path, dataset: xr.Dataset) -> None:
         if variable.dtype.kind in "iufb" and variable.nbytes >= LARGE:
             kept |= {"shuffle": True, "chunksizes": variable.shape}  # like bytes beside like
         stored[name].encoding = kept
-    write_whole(path, lzma.compress(encode(stored), check=lzma.CHECK_SHA256))
+    write_whole(path, compress(encode(stored)))
+
+
+def compress(plain: bytes) -> bytes:
+    """As xz, with the SHA-256 of what is compressed."""
+    how = [{"id": lzma.FILTER_LZMA2, **EXTREME}]
+    return lzma.compress(plain, check=lzma.CHECK_SHA256, filters=how)
 
 
 def encode(dataset: xr.Dataset) -> bytes:
