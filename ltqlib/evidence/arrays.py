@@ -18,7 +18,7 @@ from ltqlib.files import write_whole
 
 SUFFIX = ".nc.xz"
 PACKING = ("dtype", "scale_factor", "_FillValue")  # of what xarray knows, what we use
-EXTREME = {"preset": 6 | lzma.PRESET_EXTREME, "lc": 4, "pb": 0}  # 5 % smaller, twice the time
+EXTREME = {"preset": 6 | lzma.PRESET_EXTREME, "lc": 4, "pb": 0}  # 3 % smaller, twice the time
 LARGE = 2**12  # bytes from which on shuffling outweighs what HDF5 adds for it
 
 
