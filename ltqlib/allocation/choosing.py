@@ -7,12 +7,13 @@ import numpy as np
 import xarray as xr
 
 from ltqlib.allocation.costs import Limit
-from ltqlib.allocation.inputs import Alone, Minimize, check, limits_of, table_of
+from ltqlib.allocation.inputs import Alone, Minimize, limits_of, table_of, widths_of
 from ltqlib.allocation.losses import predicted_losses
 from ltqlib.allocation.objective import Objective
 from ltqlib.allocation.ranking import rank, split
 from ltqlib.allocation.solver import solve
 from ltqlib.allocation.widths import Widths
+from ltqlib.errors import InputError
 
 
 def allocate(
@@ -33,9 +34,10 @@ def allocate(
 
     Args:
         alone: what :func:`ltqlib.sensitivity` returns, 32 bits among its widths, or losses
-            (..., class, layer, bits), see :func:`ltqlib.allocation.class_losses`. Other dimensions,
-            such as ``seed``, are allocated one by one. The coordinate ``parameters`` on layer is
-            what mean_bits and max_size count.
+            (..., class, layer, bits), see :func:`ltqlib.allocation.class_losses`. ``exact`` needs
+            every choice, ``ranking`` the smaller one alone. Other dimensions, such as ``seed``, are
+            allocated one by one. The coordinate ``parameters`` on layer is what mean_bits and
+            max_size count.
         minimize: ``norm`` (all classes), a group such as ``tail``, ``worst``, ``cvar:0.3`` (the
             worst 30 % of the classes), a sum such as ``0.7*norm + 0.3*tail``, or an
             :class:`~ltqlib.allocation.Objective`. ``curve`` is the tail's loss at equal head
@@ -48,8 +50,8 @@ def allocate(
         limits: more limits, for instance on measured latency.
 
     Returns:
-        weight bits (..., layer) with ``mean_bits`` and ``predicted``, see
-        :class:`~ltqlib.allocation.Widths`.
+        weight bits (..., layer) with ``mean_bits`` and, if every choice was measured,
+        ``predicted``; see :class:`~ltqlib.allocation.Widths`.
 
     Raises:
         InputError: a width that was not measured, an unknown objective or way, or no limit.
@@ -58,12 +60,19 @@ def allocate(
     Examples:
         >>> widths = allocate(alone, minimize="tail", choices=(6, 4), mean_bits=5)
     """
-    losses, objective = table_of(alone, minimize, choices)
-    every = [*limits_of(losses, mean_bits, max_size), *limits]
-    check(how, every, losses)
+    widths = widths_of(choices, how)
+    losses, objective = table_of(alone, minimize, widths, how)
+    every = [*limits_of(losses, widths, mean_bits, max_size), *limits]
+    if not every:
+        raise InputError("an allocation without a limit: give mean_bits, max_size or limits")
     found = np.empty((*losses.shape[:-3], losses.sizes["layer"]), dtype=np.int64)
     for place in np.ndindex(losses.shape[:-3]):
-        found[place] = list(_one(how, losses[place], every, objective).values())
+        table = losses[place]
+        if how == "exact":
+            found[place] = list(solve(table, every, objective).widths.values())
+        else:
+            order = rank(table, objective, low=widths[1])
+            found[place] = list(split(order, every, *widths).values())
     return _widths(found, losses, objective)
 
 
@@ -74,6 +83,7 @@ def random_widths(
     *,
     draws: int = 20,
     seed: int = 0,
+    how: str = "ranking",
     **options: Any,
 ) -> Widths:
     """The null of :func:`allocate`: the same allocation from losses whose layers are shuffled.
@@ -82,7 +92,7 @@ def random_widths(
     the sensitivity knows. With ``how="ranking"`` it is a ranking in random order.
 
     Args:
-        alone, minimize, choices, options: as for :func:`allocate`.
+        alone, minimize, choices, how, options: as for :func:`allocate`.
         draws: how many; every draw and every table of ``alone`` is shuffled on its own.
         seed: of the draws.
 
@@ -92,22 +102,14 @@ def random_widths(
     Raises:
         InputError: as :func:`allocate`.
     """
-    losses, objective = table_of(alone, minimize, choices)
+    losses, objective = table_of(alone, minimize, widths_of(choices, how), how)
     generator = np.random.default_rng(seed)
     shuffled = losses.expand_dims(draw=draws).copy(deep=True)
     for place in np.ndindex(shuffled.shape[:-3]):
         order = generator.permutation(losses.sizes["layer"])
         shuffled.values[place] = shuffled.values[place][:, order]
-    return Widths(allocate(shuffled, objective, choices, **options).drop_vars("predicted"))
-
-
-def _one(
-    how: str, table: xr.DataArray, limits: Sequence[Limit], objective: Objective
-) -> dict[str, int]:
-    if how == "exact":
-        return solve(table, limits, objective).widths
-    high, low = table.bits.values.tolist()
-    return split(rank(table, objective, low), limits, high, low)
+    found = allocate(shuffled, objective, choices, how=how, **options)
+    return Widths(found.drop_vars("predicted", errors="ignore"))
 
 
 def _widths(found: np.ndarray, losses: xr.DataArray, objective: Objective) -> Widths:
@@ -115,6 +117,8 @@ def _widths(found: np.ndarray, losses: xr.DataArray, objective: Objective) -> Wi
     rest = losses.dims[:-3]
     coords = {n: c for n, c in losses.coords.items() if not {"class", "bits"} & set(c.dims)}
     bits = xr.DataArray(found, coords, [*rest, "layer"])
+    if set(np.unique(found)) - set(losses.bits.values):
+        return Widths.of(bits)
     expected = predicted_losses(losses, bits).transpose("class", ...)
     value = xr.DataArray(objective.value(expected.values), dims=expected.dims[1:])
     return Widths.of(bits.assign_coords(predicted=value))

@@ -89,7 +89,7 @@ def evaluate(networks: "Networks") -> None:
     ltq.evaluate({"baseline": networks, "crt": crt})
     grids = ["w-tensor", "w-channel", "wa-tensor", "wa-mse"]
     ltq.evaluate(networks, bits=[32, 6, 5, 4], method=grids)
-    ltq.sensitivity(crt, bits=[6, 4])
+    ltq.sensitivity(crt, bits=[4])
     for name in CLASSIFIERS[1:]:
         ltq.evaluate(ltq.decouple(networks, name), bits=[32])
 

@@ -165,7 +165,7 @@ def mixed_precision(networks: "ltq.Networks", drivers: Sequence[str]) -> xr.Data
     """
 
     def judged(choose: "ltq.Split", judge: "ltq.Split") -> xr.DataArray:
-        alone = ltq.sensitivity(networks, choose, bits=[6, 4])
+        alone = ltq.sensitivity(networks, choose, bits=[4])
         widths = {
             driver: ltq.allocate(alone, minimize=driver, choices=(6, 4), mean_bits=BUDGET)
             for driver in drivers
@@ -187,7 +187,7 @@ def _tail_driven_helps(experiment: Experiment) -> Iterator[Difference]:
 def _ranks_differ(experiment: Experiment) -> Iterator[Difference]:
     from ltqlib.statistics.ranks import ranks_differ
 
-    alone = ltq.sensitivity(experiment.networks(SEVERE)["crt"], bits=[6, 4])
+    alone = ltq.sensitivity(experiment.networks(SEVERE)["crt"], bits=[4])
     value, low, high = ranks_differ(alone.right.sel(bits=4))[["value", "low", "high"]].to_numpy()[0]
     name = "rank correlation, within less between drivers"
     yield Difference(name, float(value), float(low), float(high), unit="Spearman")

@@ -92,6 +92,25 @@ def test_the_ranking_is_the_posts(alone) -> None:
     assert (widths.mean_bits <= 5).all()
 
 
+@pytest.mark.parametrize("minimize", ["norm", "tail", "worst"])
+def test_a_ranking_needs_the_fewer_bits_alone(alone, minimize) -> None:
+    """The other width decides nothing: only what the sum of the losses predicts is then unknown."""
+    both, fewer = (alone.sel(bits=[32, *widths]) for widths in ((6, 4), (4,)))
+    expected = allocate(both, minimize, (6, 4), mean_bits=5)
+    found = allocate(fewer, minimize, (6, 4), mean_bits=5)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_allclose(found.mean_bits, expected.mean_bits)
+    assert "predicted" in expected.coords and "predicted" not in found.coords
+    drawn = random_widths(fewer, minimize, (6, 4), mean_bits=5, draws=3)
+    np.testing.assert_array_equal(
+        drawn, random_widths(both, minimize, (6, 4), mean_bits=5, draws=3)
+    )
+    # where no layer gets the width that was not measured, the prediction is known
+    assert "predicted" in allocate(fewer, minimize, (6, 4), mean_bits=4).coords
+    with pytest.raises(InputError, match="alone at 6 bits"):
+        allocate(fewer, minimize, (6, 4), mean_bits=5, how="exact")
+
+
 @pytest.mark.parametrize("how", ["ranking", "exact"])
 @pytest.mark.parametrize("minimize", ["norm", "head", "worst", "cvar:0.5", "0.5*norm + 0.5*tail"])
 def test_every_way_keeps_the_limit_and_none_is_better_than_the_exact(alone, how, minimize) -> None:
@@ -227,6 +246,8 @@ def test_what_cannot_be_allocated_is_refused(alone) -> None:
     refused("how='best' is unknown", how="best")
     refused("without a limit", mean_bits=None)
     refused("ranking chooses between two widths, not 3", choices=(6, 5, 4))
+    refused("whole numbers of bits", choices=(6.5, 4))
+    refused("whole numbers of bits", choices=(), how="exact")
     refused("parameters of the layers are not known", alone.drop_vars("parameters"))
     refused("class 3 has no loss for L1 at 32 bits", alone.isel(image=alone.label != 3))
     refused("no dimension class", alone.right)
