@@ -68,7 +68,12 @@ def test_evaluations_open_with_xarray_alone(digest: str) -> None:
     for path in sorted((RESULTS / digest).glob("*.nc.xz")):
         ours = read_dataset(path)
         with xr.open_dataset(lzma.open(path), engine="h5netcdf") as plain:
-            xr.testing.assert_equal(plain.load(), ours)
+            stored = plain.load()
+        for moved in [name for name in stored if name.endswith("_from_first")]:
+            first, *others = stored[moved].values
+            whole = [first, *(first + other for other in others)]
+            stored[moved.removesuffix("_from_first")] = (stored[moved].dims, whole)
+        xr.testing.assert_equal(stored[list(ours)], ours)
         assert ours["layer"].values.tolist() == list(record["layers"])
         assert {"commit", "created", "seconds", "packages"} <= set(ours.attrs)
         if "widths" in ours:  # metrics of layers have none

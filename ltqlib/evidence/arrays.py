@@ -3,13 +3,19 @@
 ``xarray.open_dataset(lzma.open(path))`` opens one without any code of ours. HDF5 does not notice a
 flipped bit, xz does: every file carries the SHA-256 of what was compressed. xz takes a quarter less
 room than HDF5's own compression, because it sees the headers as well.
+
+Configurations of a network are close to one another. Of a variable in whole steps, such as the
+margin, the file has ``margin_from_first``: of the first configuration as it is, of every other one
+less that of the first. It takes a fifth less room, and adding gives the same numbers.
 """
 
 import io
 import lzma
+from collections.abc import Callable
 from pathlib import Path
 
 import h5netcdf
+import numpy as np
 import xarray as xr
 from xarray.backends import H5NetCDFStore
 
@@ -17,10 +23,12 @@ from ltqlib.errors import InputError
 from ltqlib.files import write_whole
 
 SUFFIX = ".nc.xz"
-PACKING = ("dtype", "scale_factor", "_FillValue")  # of what xarray knows, what we use
+PACKING = ("dtype", "scale_factor", "add_offset", "_FillValue")  # of what xarray knows, what we use
 # 3 % smaller than xz's default, in twice the time
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6 | lzma.PRESET_EXTREME, "lc": 4, "pb": 0}]
 LARGE = 2**12  # bytes from which on shuffling outweighs what HDF5 adds for it
+ALONG, FROM_FIRST = "configuration", "_from_first"
+MIDDLE, REACH = 2**7, 2**15 - 2**8  # steps: small ones of both signs share their upper byte
 
 
 def write_dataset(path: Path, dataset: xr.Dataset) -> None:
@@ -32,13 +40,48 @@ def write_dataset(path: Path, dataset: xr.Dataset) -> None:
     Raises:
         InputError: the disk is full or cannot be written; nothing is left behind.
     """
-    stored = dataset.drop_encoding().copy()
-    for name, variable in dataset.variables.items():
+    stored = _from_first(dataset)
+    for name, variable in stored.variables.items():
         kept = {k: v for k, v in variable.encoding.items() if k in PACKING}
         if variable.dtype.kind in "iufb" and variable.nbytes >= LARGE:
             kept |= {"shuffle": True, "chunksizes": variable.shape}  # like bytes beside like
         stored[name].encoding = kept
     write_whole(path, lzma.compress(encode(stored), check=lzma.CHECK_SHA256, filters=FILTERS))
+
+
+def _from_first(dataset: xr.Dataset) -> xr.Dataset:
+    """Variables in whole steps as differences from the first configuration, where they fit."""
+    stored = dataset.copy()
+    for name, variable in dataset.variables.items():
+        step = variable.encoding.get("scale_factor")
+        if step is None or variable.sizes.get(ALONG, 0) < 2:
+            continue
+        moved = _rest(variable, lambda others, first: others - first)
+        if not np.abs(moved.values).max(initial=0) < REACH * step:
+            continue  # too far, or not a number
+        moved.encoding = variable.encoding | {"add_offset": type(step)(-MIDDLE * step)}
+        stored = stored.drop_vars([name]).assign({f"{name}{FROM_FIRST}": moved})
+    return stored
+
+
+def _added(stored: xr.Dataset) -> xr.Dataset:
+    """The inverse of :func:`_from_first`."""
+    dataset = stored.copy()
+    for name, variable in stored.variables.items():
+        if not str(name).endswith(FROM_FIRST):
+            continue
+        whole = _rest(variable, lambda others, first: others + first)
+        whole.encoding = {k: v for k, v in variable.encoding.items() if k != "add_offset"}
+        dataset = dataset.drop_vars([name]).assign({str(name).removesuffix(FROM_FIRST): whole})
+    return dataset
+
+
+def _rest(
+    variable: xr.Variable, change: Callable[[xr.Variable, xr.Variable], xr.Variable]
+) -> xr.Variable:
+    """The first configuration as it is, the others changed by what it says."""
+    first, others = variable[{ALONG: slice(1)}], variable[{ALONG: slice(1, None)}]
+    return xr.Variable.concat([first, change(others, first.squeeze(ALONG))], ALONG)
 
 
 def encode(dataset: xr.Dataset) -> bytes:
@@ -74,4 +117,4 @@ def decode(content: bytes) -> xr.Dataset:
     if not reader.eof or reader.unused_data or reader.check != lzma.CHECK_SHA256:
         raise lzma.LZMAError("it is not one whole file")
     with xr.open_dataset(io.BytesIO(plain), engine="h5netcdf") as file:
-        return file.load()
+        return _added(file.load())

@@ -81,7 +81,11 @@ def outcomes(
     step = 2.0 ** np.floor(np.log2(found["margin"][0].std() / STEPS + 1e-12))
     found["margin"] = _on_steps(found["margin"], step)
     del found["predicted"]  # follows from the others
-    kept = {name: _by_image(values[1:], name, graph.classes) for name, values in found.items()}
+    dims, small = ("configuration", "image"), _small(graph.classes)
+    kept = {
+        name: (dims, values[1:] if name == "margin" else values[1:].astype(small))
+        for name, values in found.items()
+    }
     return _packed(_labelled(kept, rows, graph, on), "margin", step)
 
 
@@ -103,7 +107,7 @@ def logits(
     check_data(trained)
     graph, how = trained.graph(), methods.get(method)
     found = predict(graph, how, rows, trained, on, engine.every)["logits"]
-    kept = {"logits": (("image", "configuration", "class"), found.transpose(1, 0, 2))}
+    kept = {"logits": (("configuration", "image", "class"), found)}
     return _packed(_labelled(kept, rows, graph, on), "logits", LOGIT_STEP)
 
 
@@ -164,12 +168,6 @@ def _on_steps(margin: npt.NDArray, step: float) -> npt.NDArray[np.float64]:
     """Whole steps away from zero, so that no sign is lost."""
     steps = np.clip(np.ceil(np.abs(margin) / step), 1, LAST)
     return np.where(margin > 0, steps, -steps) * step
-
-
-def _by_image(values: npt.NDArray, name: str, classes: int) -> tuple[tuple[str, str], npt.NDArray]:
-    """Images first: the configurations of an image are alike and lie next to one another."""
-    kept = values.T if name == "margin" else values.T.astype(_small(classes))
-    return ("image", "configuration"), np.ascontiguousarray(kept)
 
 
 def _small(classes: int) -> type[np.unsignedinteger]:

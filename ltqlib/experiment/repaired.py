@@ -125,7 +125,7 @@ def _kept(logits: xr.DataArray, floating: xr.DataArray, rows: Sequence[Row]) -> 
     lost = known["right"].astype("int8") - outcomes["right"].astype("int8")
     ahead = (equal["right"] - there["right"]).fillna(0).astype("int8")
     reached = equal["reached"]
-    dims = ("image", "configuration", "repair")  # alike lies next to alike
+    dims = ("configuration", "repair", "image")
     found = xr.Dataset({"lost": lost.transpose(*dims), "ahead": ahead.transpose(*dims)})
     found["slope"] = equal["slope"].where(reached).astype("float32")
     found["widths"] = (("configuration", "layer"), np.array(rows, np.uint8))

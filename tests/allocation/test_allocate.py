@@ -100,11 +100,10 @@ def test_a_ranking_needs_the_fewer_bits_alone(alone, minimize) -> None:
     found = allocate(fewer, minimize, (6, 4), mean_bits=5)
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_allclose(found.mean_bits, expected.mean_bits)
-    assert "predicted" in expected.coords and "predicted" not in found.coords
-    drawn = random_widths(fewer, minimize, (6, 4), mean_bits=5, draws=3)
-    np.testing.assert_array_equal(
-        drawn, random_widths(both, minimize, (6, 4), mean_bits=5, draws=3)
-    )
+    assert "predicted" in expected.coords
+    assert "predicted" not in found.coords
+    drawn = [random_widths(of, minimize, (6, 4), mean_bits=5, draws=3) for of in (fewer, both)]
+    np.testing.assert_array_equal(*drawn)
     # where no layer gets the width that was not measured, the prediction is known
     assert "predicted" in allocate(fewer, minimize, (6, 4), mean_bits=4).coords
     with pytest.raises(InputError, match="alone at 6 bits"):

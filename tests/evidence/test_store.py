@@ -47,7 +47,45 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     xr.testing.assert_equal(found, dataset)
     assert found.attrs["classes"] == dataset.attrs["classes"]
     with xr.open_dataset(lzma.open(path), engine="h5netcdf") as plain:  # no code of ours is needed
-        xr.testing.assert_equal(plain.load(), dataset)
+        stored = plain.load()
+    rest = ["widths", "predicted"]
+    xr.testing.assert_equal(stored[rest], dataset[rest])
+    first, less = stored["margin_from_first"].transpose("configuration", "image").values
+    np.testing.assert_array_equal(dataset["margin"].T, [first, first + less])
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_steps_of_configurations_are_read_as_they_were(tmp_path: Path, kind: type) -> None:
+    """Differences from the first configuration, in any order of dimensions, far ones and none."""
+    generator, path, step = np.random.default_rng(1), tmp_path / "a.nc.xz", kind(1 / 8)
+    steps = generator.integers(-(2**15) + 1, 2**15, (5, 600))
+    near = np.clip(steps[:1] + generator.integers(-200, 200, (5, 600)), -(2**14), 2**14)
+    lost = np.where(generator.random((5, 600)) < 0.1, np.nan, near)
+    for values, moved in ((near, True), (steps, False), (lost, False), (near[:1], False)):
+        for dims in (("configuration", "image"), ("image", "configuration")):
+            stored = values if dims[0] == "configuration" else values.T
+            dataset = xr.Dataset({"margin": (dims, (stored * step).astype(kind))})
+            packing = {"dtype": "int16", "scale_factor": step, "_FillValue": -(2**15)}
+            dataset["margin"].encoding = packing
+            arrays.write_dataset(path, dataset)
+            found = arrays.read_dataset(path)
+            xr.testing.assert_identical(found, dataset)
+            assert found["margin"].dtype == kind
+            assert packing.items() <= found["margin"].encoding.items()
+            assert dataset["margin"].encoding == packing
+            with xr.open_dataset(lzma.open(path), engine="h5netcdf") as plain:
+                assert list(plain) == ["margin_from_first" if moved else "margin"]
+
+
+def test_differences_take_less_room(tmp_path: Path) -> None:
+    generator, path = np.random.default_rng(2), tmp_path / "a.nc.xz"
+    steps = generator.normal(0, 40, 5000) + generator.normal(0, 3, (20, 5000))
+    dataset = xr.Dataset({"margin": (("configuration", "image"), steps.round())})
+    arrays.write_dataset(path, dataset.astype("int16"))
+    plain = path.stat().st_size
+    dataset["margin"].encoding = {"dtype": "int16", "scale_factor": 1.0, "_FillValue": -(2**15)}
+    arrays.write_dataset(path, dataset)
+    assert path.stat().st_size < 0.8 * plain
 
 
 def test_the_same_dataset_gives_the_same_bytes(tmp_path: Path) -> None:

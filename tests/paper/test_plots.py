@@ -166,6 +166,21 @@ def test_mixed_precision_beside_random_rankings(outcomes: xr.Dataset) -> None:
     assert render(figure) > 5_000
 
 
+def test_what_ranking_by_the_tail_changes_one_row_a_network(outcomes: xr.Dataset) -> None:
+    less = outcomes.right.sel(bits=4) - outcomes.right.sel(bits=32)
+    table = ltq.estimate(less, by="group").rename_axis(index={"model": "network"})
+    at_level = table.xs("tail", level="group", drop_level=False)
+    both = pd.concat([table, at_level.rename({"tail": "tail, equal head"}, level="group")])
+    figure = plots.ranking_gains(both)
+    axes = figure.axes[0]
+    names = list(dict.fromkeys(table.index.get_level_values("network")))
+    assert [label.get_text() for label in axes.get_yticklabels()] == names
+    drawn = [bars.lines[0].get_xdata() for bars in axes.containers]
+    expected = [both.xs(group, level="group").loc[names, "value"] for group in ("head", "tail")]
+    np.testing.assert_array_equal(drawn, [*expected, expected[1]])
+    assert render(figure) > 5_000
+
+
 def test_accuracy_by_class_and_the_difference(outcomes: xr.Dataset) -> None:
     pair = outcomes.right.sel(model="cRT", bits=[6, 4], drop=True).rename(bits="configuration")
     pair = pair.assign_coords(configuration=["norm", "tail"])

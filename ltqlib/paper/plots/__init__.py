@@ -9,7 +9,13 @@ from ltqlib.paper.plots.choice import candidates
 from ltqlib.paper.plots.claims import claims_forest
 from ltqlib.paper.plots.counts import class_counts
 from ltqlib.paper.plots.identity import over_frequency
-from ltqlib.paper.plots.layers import class_accuracy, mixed_gains, rank_changes, sensitivity_bars
+from ltqlib.paper.plots.layers import (
+    class_accuracy,
+    mixed_gains,
+    rank_changes,
+    ranking_gains,
+    sensitivity_bars,
+)
 from ltqlib.paper.plots.length import kept_share, over_length, rounding_and_noise
 from ltqlib.paper.plots.metrics import rank_correlations
 from ltqlib.paper.plots.remedies import remedies
@@ -33,6 +39,7 @@ __all__ = [
     "over_length",
     "rank_changes",
     "rank_correlations",
+    "ranking_gains",
     "remedies",
     "repair_sizes",
     "rounding_and_noise",

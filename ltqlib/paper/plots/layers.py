@@ -11,6 +11,9 @@ from ltqlib.paper.marks import COLORS, MARKERS, hollow, of_group, reach
 from ltqlib.paper.style import ACCENT, INK, NORM, TAIL, new_figure
 from ltqlib.statistics.estimate import Estimates
 
+# groups of a loss, how far their marks stand apart, and how they are filled
+THREE = (("head", -0.22, "full"), ("tail", 0.0, "full"), ("tail, equal head", 0.22, "none"))
+
 
 def sensitivity_bars(lost: Estimates) -> Figure:
     """Accuracy lost with one layer quantized, head and tail; index layer, group."""
@@ -63,8 +66,7 @@ def mixed_gains(lost: Estimates, random: npt.ArrayLike | None = None) -> Figure:
     figure = new_figure(3.4)
     axes = figure.subplots()
     names = list(dict.fromkeys(lost.index.get_level_values("configuration")))
-    shown = (("head", -0.22, "full"), ("tail", 0.0, "full"), ("tail, equal head", 0.22, "none"))
-    for group, shift, fill in shown:
+    for group, shift, fill in THREE:
         rows, key = of_group(lost, group).loc[names], group.split(",")[0]
         axes.errorbar(np.arange(len(names)) + shift, rows["value"], yerr=reach(rows),
                       fmt=MARKERS[key], color=COLORS[key], capsize=3, fillstyle=fill,
@@ -78,6 +80,29 @@ def mixed_gains(lost: Estimates, random: npt.ArrayLike | None = None) -> Figure:
     axes.set_ylabel("points lost")
     axes.grid(axis="y")
     figure.legend(loc="outside upper center", ncols=2)
+    return figure
+
+
+def ranking_gains(change: Estimates) -> Figure:
+    """What ranking by the tail changes, one row a network: head, tail, tail at equal head accuracy.
+
+    Args:
+        change: index network, group (head, tail, "tail, equal head"), in points.
+    """
+    names = list(dict.fromkeys(change.index.get_level_values("network")))
+    figure = new_figure(0.42 * len(names) + 1.2)
+    axes = figure.subplots()
+    for group, shift, fill in THREE:
+        rows, key = of_group(change, group).loc[names], group.split(",")[0]
+        axes.errorbar(rows["value"], np.arange(len(names)) + shift, xerr=reach(rows),
+                      fmt=MARKERS[key], color=COLORS[key], capsize=2, fillstyle=fill, ms=5,
+                      label=group.replace(", equal head", " at equal head accuracy"))  # fmt: skip
+    axes.axvline(0, color=INK, lw=0.8)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlabel("points gained by ranking by the tail")
+    axes.grid(axis="x")
+    figure.legend(loc="outside upper center", ncols=3)
     return figure
 
 
