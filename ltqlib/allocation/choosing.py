@@ -50,11 +50,12 @@ def allocate(
         limits: more limits, for instance on measured latency.
 
     Returns:
-        weight bits (..., layer) with ``mean_bits`` and, if every choice was measured,
-        ``predicted``; see :class:`~ltqlib.allocation.Widths`.
+        weight bits (..., layer) with ``mean_bits`` and, if the losses at every width that is used
+        are known, ``predicted``; see :class:`~ltqlib.allocation.Widths`.
 
     Raises:
-        InputError: a width that was not measured, an unknown objective or way, or no limit.
+        InputError: a width that was not measured, choices that are no whole numbers, an unknown
+            objective or way, or no limit.
         ltqlib.allocation.InfeasibleError: no widths keep the limits.
 
     Examples:
@@ -117,7 +118,7 @@ def _widths(found: np.ndarray, losses: xr.DataArray, objective: Objective) -> Wi
     rest = losses.dims[:-3]
     coords = {n: c for n, c in losses.coords.items() if not {"class", "bits"} & set(c.dims)}
     bits = xr.DataArray(found, coords, [*rest, "layer"])
-    if set(np.unique(found)) - set(losses.bits.values):
+    if set(np.unique(found)) - set(losses.bits.values):  # a ranking needs less than a prediction
         return Widths.of(bits)
     expected = predicted_losses(losses, bits).transpose("class", ...)
     value = xr.DataArray(objective.value(expected.values), dims=expected.dims[1:])
