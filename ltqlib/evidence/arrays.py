@@ -11,6 +11,7 @@ less that of the first. It takes a fifth less room, and adding gives the same nu
 
 import io
 import lzma
+import operator
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def _from_first(dataset: xr.Dataset) -> xr.Dataset:
         step = variable.encoding.get("scale_factor")
         if step is None or variable.sizes.get(ALONG, 0) < 2:
             continue
-        moved = _after_first(variable, lambda others, first: others - first)
+        moved = _after_first(variable, operator.sub)
         if not np.abs(moved.values).max(initial=0) < REACH * step:
             continue  # too far, or not a number
         moved.encoding = variable.encoding | {"add_offset": type(step)(-MIDDLE * step)}
@@ -70,7 +71,7 @@ def _added(stored: xr.Dataset) -> xr.Dataset:
     for name, variable in stored.variables.items():
         if not str(name).endswith(FROM_FIRST):
             continue
-        whole = _after_first(variable, lambda others, first: others + first)
+        whole = _after_first(variable, operator.add)
         whole.encoding = {k: v for k, v in variable.encoding.items() if k != "add_offset"}
         dataset = dataset.drop_vars([name]).assign({str(name).removesuffix(FROM_FIRST): whole})
     return dataset

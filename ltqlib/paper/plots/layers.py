@@ -1,6 +1,7 @@
 """Sensitivity and ranks of layers, and mixed precision beside its null."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,11 +67,8 @@ def mixed_gains(lost: Estimates, random: npt.ArrayLike | None = None) -> Figure:
     figure = new_figure(3.4)
     axes = figure.subplots()
     names = list(dict.fromkeys(lost.index.get_level_values("configuration")))
-    for group, shift, fill in THREE:
-        rows, key = of_group(lost, group).loc[names], group.split(",")[0]
-        axes.errorbar(np.arange(len(names)) + shift, rows["value"], yerr=reach(rows),
-                      fmt=MARKERS[key], color=COLORS[key], capsize=3, fillstyle=fill,
-                      label=group.replace(", equal head", " at equal head accuracy"))  # fmt: skip
+    for places, rows, looks in _three_marks(lost, names):
+        axes.errorbar(places, rows["value"], yerr=reach(rows), capsize=3, **looks)
     if random is not None:
         values = np.asarray(random, float)
         axes.plot(np.full(len(values), len(names) - 1 + 0.6), values, "_", ms=14, color=NORM,
@@ -92,11 +90,8 @@ def ranking_gains(change: Estimates) -> Figure:
     names = list(dict.fromkeys(change.index.get_level_values("network")))
     figure = new_figure(0.42 * len(names) + 1.2)
     axes = figure.subplots()
-    for group, shift, fill in THREE:
-        rows, key = of_group(change, group).loc[names], group.split(",")[0]
-        axes.errorbar(rows["value"], np.arange(len(names)) + shift, xerr=reach(rows),
-                      fmt=MARKERS[key], color=COLORS[key], capsize=2, fillstyle=fill, ms=5,
-                      label=group.replace(", equal head", " at equal head accuracy"))  # fmt: skip
+    for places, rows, looks in _three_marks(change, names):
+        axes.errorbar(rows["value"], places, xerr=reach(rows), capsize=2, ms=5, **looks)
     axes.axvline(0, color=INK, lw=0.8)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
@@ -104,6 +99,21 @@ def ranking_gains(change: Estimates) -> Figure:
     axes.grid(axis="x")
     figure.legend(loc="outside upper center", ncols=3)
     return figure
+
+
+def _three_marks(
+    table: Estimates, names: list[str]
+) -> Iterator[tuple[npt.NDArray[Any], pd.DataFrame, dict[str, Any]]]:
+    """Places, estimates and looks of the marks of head, tail, and tail at equal head accuracy."""
+    for group, shift, fill in THREE:
+        key = group.split(",")[0]
+        looks: dict[str, Any] = {
+            "fmt": MARKERS[key],
+            "color": COLORS[key],
+            "fillstyle": fill,
+            "label": group.replace(", equal head", " at equal head accuracy"),
+        }
+        yield np.arange(len(names)) + shift, of_group(table, group).loc[names], looks
 
 
 def class_accuracy(
