@@ -12,7 +12,9 @@ from ltqlib.statistics.curve import Curve, images_of, of_each_model
 from ltqlib.statistics.estimate import By, Estimates, estimate
 from ltqlib.statistics.operating import FLOAT, Reference, at_best, from_groups, selected
 
-MEASURES = ("norm at best point", "norm lost at best point", "area lost")
+OVER_ALL = ("norm at best point", "norm lost at best point", "area lost")
+UNEVEN = "tail lost beyond head at best point"
+MEASURES = (*OVER_ALL, UNEVEN)
 
 
 def curve_summary(outcomes: xr.Dataset, reference: Reference = FLOAT) -> Estimates:
@@ -26,7 +28,9 @@ def curve_summary(outcomes: xr.Dataset, reference: Reference = FLOAT) -> Estimat
         One row for each model and measure, points: accuracy over all classes at the best point of
         the model's own curve, and lost; ``area lost``, the mean over all head accuracies of the
         tail accuracy lost at equal head, where a model that does not reach a head accuracy has
-        none (area under the curve, Chao et al., 2016).
+        none (area under the curve, Chao et al., 2016); and what the tail loses beyond the head
+        where each model, the reference too, is at the best point of its own curve. Equal head
+        accuracy leaves every loss to the tail; this measure treats head and tail alike.
 
     Raises:
         InputError: a variable, coordinate, group or the reference is missing.
@@ -34,10 +38,12 @@ def curve_summary(outcomes: xr.Dataset, reference: Reference = FLOAT) -> Estimat
     known = selected(outcomes, reference)
     best, best_known = at_best(outcomes), at_best(known)
     area = area_under_curve(known) - area_under_curve(outcomes)
-    measures = pd.Index(MEASURES, name="measure")
+    measures = pd.Index(OVER_ALL, name="measure")
     found = xr.concat([best, best_known - best, area], measures, combine_attrs="drop_conflicts")
     table = estimate(found.transpose(..., "measure", "image"), by="norm")
-    named = Estimates(table.droplevel("group").rename_axis(index={"measure": "group"}))
+    rows = table.droplevel("group").rename_axis(index={"measure": "group"})
+    uneven = estimate(best_known - best, by=("tail", "head"))
+    named = Estimates(pd.concat([rows, uneven.rename(index={"tail - head": UNEVEN})]))
     named.attrs = table.attrs
     return named
 

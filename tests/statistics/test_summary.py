@@ -32,13 +32,31 @@ def test_the_summary_has_every_measure_of_every_model(outcomes):
     best = estimate(at_best(outcomes), by="norm")
     expected = best.loc[(4, "norm")].tolist()
     np.testing.assert_allclose(found.loc[(4, "norm at best point")].tolist(), expected)
-    assert found.loc[32]["value"].tolist()[1:] == pytest.approx([0, 0])
+    assert found.loc[32]["value"].tolist()[1:] == pytest.approx([0, 0, 0])
 
 
 def test_the_summary_of_one_model(outcomes):
     one = curve_summary(outcomes.sel(bits=4), outcomes.sel(bits=32, drop=True))
     assert one.index.tolist() == list(MEASURES)
     np.testing.assert_allclose(one, curve_summary(outcomes).loc[4])
+
+
+def test_what_the_tail_loses_beyond_the_head_at_best_points(outcomes):
+    found = curve_summary(outcomes).loc[(4, "tail lost beyond head at best point"), "value"]
+    right = at_best(outcomes).groupby("group").mean()  # all classes have as many images
+    lost = (right.sel(bits=32) - right.sel(bits=4)).mean("seed")
+    assert found == pytest.approx(100 * float(lost.sel(group="tail") - lost.sel(group="head")))
+
+
+def test_an_offset_alone_is_no_uneven_loss_at_best_points(outcomes):
+    """A model that is moved along its curve loses the tail as it is, and nothing at its best."""
+    moved = outcomes.sel(bits=[32, 32]).assign_coords(bits=[32, 4]).copy(deep=True)
+    moved["margin"][{"bits": 1}] -= 1.5
+    head = moved["margin"] < 0
+    moved["right"] = xr.where(head, moved["best_head"], moved["best_tail"]) == moved["label"]
+    plain = estimate(moved["right"].astype(float), by=("tail", "head"))["value"]
+    assert plain.loc[32].item() - plain.loc[4].item() > 5
+    assert curve_summary(moved).loc[4]["value"].tolist()[1:] == pytest.approx([0, 0, 0])
 
 
 def test_the_area_is_that_under_the_drawn_curve(outcomes):
