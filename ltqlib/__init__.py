@@ -46,6 +46,8 @@ _PUBLIC = {
     "at_equal_head": "statistics",
     "tail_at_equal_head": "statistics",
     "lost_at_equal_head": "statistics.losses",
+    "at_best": "statistics",
+    "curve_summary": "statistics",
     "match_shares": "statistics",
     "repair": "statistics.repaired",
     "audit": "deploy.audit",
