@@ -128,7 +128,19 @@ def from_groups(outcomes: xr.Dataset, head: xr.DataArray, tail: xr.DataArray) ->
 def at_best(outcomes: xr.Dataset) -> xr.DataArray:
     """Right (1) or wrong (0) of each image with every model at the best point of its own curve.
 
-    float32, NaN for a seed that was not measured. Args, Raises: as :func:`at_equal_head`.
+    On one half of the images every model takes the offset on its tail logits at which all classes
+    together are most accurate; the outcomes are those on the other half. Then the halves swap. At
+    equal head accuracy every loss falls on the tail by construction; here head and tail are treated
+    alike, so that differences tell which of them loses more beyond a moved operating point.
+
+    Args:
+        outcomes: with ``best_head``, ``best_tail`` and ``margin`` of each image.
+
+    Returns:
+        float32, dimensions of ``outcomes``, NaN for a seed that was not measured.
+
+    Raises:
+        InputError: a variable, a coordinate or a group is missing.
     """
     images, halves = images_of(outcomes), halves_of(outcomes)
 
