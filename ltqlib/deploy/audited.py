@@ -65,7 +65,7 @@ class Audit:
 
     @property
     def groups(self) -> Estimates:
-        """Loss of every group: as it is, repaired, and of the tail at equal head accuracy."""
+        """Loss of every group: as it is, repaired, at equal head accuracy, at best points."""
         return findings.by_group(self.outcomes)
 
     @property

@@ -16,7 +16,7 @@ import xarray as xr
 from scipy import special
 
 from ltqlib.errors import InputError
-from ltqlib.statistics import Estimates, estimate, holm, mcnemar
+from ltqlib.statistics import Estimates, at_best, estimate, holm, mcnemar
 from ltqlib.statistics.losses import lost_at_equal_head
 
 FLOAT = "float"
@@ -97,14 +97,25 @@ def by_class(outcomes: xr.Dataset, configuration: str, level: float = 0.95) -> p
 def by_group(outcomes: xr.Dataset) -> Estimates:
     """Loss of all classes (``norm``) and of each group, index (how, configuration, group).
 
-    ``how``: as it is; repaired (class shares matched, no labels); and, of the tail alone, at equal
-    head accuracy: what is left when the operating point is moved back (group ``tail, equal head``).
+    ``how``: as it is; repaired (class shares matched, no labels); of the tail alone, at equal head
+    accuracy: what is left when the operating point is moved back (group ``tail, equal head``); and
+    at best point: float and quantized model each where its own head-tail curve is best, where
+    ``tail - head`` says whether the tail loses more beyond a moved operating point.
     """
     parts = {"as it is": estimate(lost(outcomes)), "repaired": estimate(lost(outcomes, "matched"))}
     sides = outcomes.assign_coords(group=outcomes["side"])
     equal = lost_at_equal_head(sides, {"configuration": FLOAT}).drop(FLOAT, level="configuration")
     parts["at equal head"] = equal
+    parts["at best point"] = at_best_point(sides)
     return joined(parts, "how")
+
+
+def at_best_point(sides: xr.Dataset) -> Estimates:
+    """Loss of all classes, head, tail, and tail less head, every model at its own best point."""
+    best = at_best(sides)
+    values = best.sel(configuration=FLOAT, drop=True) - best.drop_sel(configuration=FLOAT)
+    values = values.assign_attrs(sides.attrs)
+    return Estimates(pd.concat([estimate(values), estimate(values, by=("tail", "head"))]))
 
 
 def joined(parts: dict[str, Estimates], name: str) -> Estimates:

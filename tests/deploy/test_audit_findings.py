@@ -103,6 +103,25 @@ def test_groups_are_means_over_classes() -> None:
     assert "at equal head" in table.index.get_level_values("how")
 
 
+def test_at_best_points_a_moved_balance_is_no_loss() -> None:
+    """An offset on the tail's logits changes calls and not the curve."""
+    planted = outcomes(low=wrong(0), moved=wrong(0))
+    offset = xr.where(planted["configuration"] == "moved", 0.7, 0.0)
+    margin = (planted["margin"] - offset).astype(np.float32)
+    called = xr.where(margin > 0, planted["best_tail"], planted["best_head"])
+    table = findings.by_group(planted.assign(margin=margin, predicted=called)).loc
+    assert table[("as it is", "moved", "tail"), "value"] > 10
+    for group in ("norm", "head", "tail", "tail - head"):
+        assert table[("at best point", "moved", group), "value"] == 0
+
+
+def test_at_best_points_a_broken_class_is_a_loss() -> None:
+    table = findings.by_group(outcomes(low=wrong(12))).loc
+    assert table[("at best point", "low", "tail"), "value"] > 5
+    beyond = table[("at best point", "low", "tail - head")]
+    assert beyond["low"] < beyond["value"] < beyond["high"]
+
+
 def test_the_choice_sees_one_half_and_the_verdict_the_other() -> None:
     planted = outcomes(big=wrong(0), trap=wrong(20, half="judge"))
     wanted = Limits(max_tail_drop=5)
