@@ -82,7 +82,7 @@ def groups(audit: Audit) -> Html:
     """Loss of every group, and beyond a moved operating point, at each uniform width."""
     table: Any = audit.groups
     rows: list[list[Any]] = []
-    names = [n for n in table.index.unique("group") if n != GROUP]
+    names = table.loc["as it is"].index.unique("group")
     for one in audit.uniform:
         for how in ("as it is", "repaired"):
             cells = [estimate_cell(table.loc[(how, one, name)]) for name in names]
