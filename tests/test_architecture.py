@@ -77,6 +77,28 @@ def test_imports_go_upwards_in_the_list(path: Path) -> None:
     assert below == set()
 
 
+def modules_imported(path: Path) -> set[Path]:
+    """Files of the package that a file imports from, wherever in the file."""
+    found = set()
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ltqlib."):
+            room = PACKAGE.parent.joinpath(*str(node.module).split("."))
+            for alias in node.names:
+                member = room / alias.name
+                ways = (member.with_suffix(".py"), member, room.with_suffix(".py"), room)
+                way = next(way for way in ways if way.exists())
+                found.add(way / "__init__.py" if way.is_dir() else way)
+    return found
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    waiting = {path: modules_imported(path) for path in MODULES}
+    while free := [path for path, needs in waiting.items() if not needs & set(waiting)]:
+        for path in free:
+            del waiting[path]
+    assert sorted(path.relative_to(PACKAGE).as_posix() for path in waiting) == []
+
+
 def test_every_public_name_is_there() -> None:
     for name in ltqlib.__all__:
         assert getattr(ltqlib, name).__doc__, name

@@ -1,6 +1,6 @@
 """Torch's operators in ONNX: one table, from an operator to what writes it.
 
-A function of the table gets the :class:`~ltqlib.deploy.onnx.Writer` and the node, and returns the
+A function of the table gets the :class:`~ltqlib.deploy.writer.Writer` and the node, and returns the
 name of the value that it wrote. To add an operator, add a function with ``@translates``, or a row
 where the two differ in their names alone.
 """
@@ -14,11 +14,10 @@ from typing import Any
 import torch
 from torch import fx
 
-from ltqlib.deploy.onnx import Writer, missing
+from ltqlib.deploy.writer import Translate, Writer, missing
 from ltqlib.models.layers import CONVOLUTIONS, LINEAR, PRODUCTS, TRANSPOSED, argument
 
 aten = torch.ops.aten
-Translate = Callable[[Writer, Any], str]  # the node is an fx.Node, its arguments are anything
 TABLE: dict[Any, Translate] = {}
 
 UNARY = {
