@@ -99,8 +99,8 @@ def by_group(outcomes: xr.Dataset) -> Estimates:
 
     ``how``: as it is; repaired (class shares matched, no labels); of the tail alone, at equal head
     accuracy: what is left when the operating point is moved back (group ``tail, equal head``); and
-    at best point: float and quantized model each where its own head-tail curve is best, where
-    ``tail - head`` says whether the tail loses more beyond a moved operating point.
+    of all classes at best point: float and quantized model each where its own head-tail curve is
+    best, which leaves what no offset between head and tail repairs.
     """
     parts = {"as it is": estimate(lost(outcomes)), "repaired": estimate(lost(outcomes, "matched"))}
     sides = outcomes.assign_coords(group=outcomes["side"])
@@ -111,11 +111,10 @@ def by_group(outcomes: xr.Dataset) -> Estimates:
 
 
 def at_best_point(sides: xr.Dataset) -> Estimates:
-    """Loss of all classes, head, tail, and tail less head, every model at its own best point."""
+    """Loss of all classes with every model at its own best point. Of one model, a loss of head or
+    tail alone has no valid interval there: see :func:`ltqlib.statistics.at_best`."""
     best = at_best(sides)
-    values = best.sel(configuration=FLOAT, drop=True) - best.drop_sel(configuration=FLOAT)
-    values = values.assign_attrs(sides.attrs)
-    return Estimates(pd.concat([estimate(values), estimate(values, by=("tail", "head"))]))
+    return estimate(best.sel(configuration=FLOAT) - best.drop_sel(configuration=FLOAT), by="norm")
 
 
 def joined(parts: dict[str, Estimates], name: str) -> Estimates:

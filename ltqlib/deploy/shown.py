@@ -86,12 +86,12 @@ def groups(audit: Audit) -> Html:
     for one in audit.uniform:
         for how in ("as it is", "repaired"):
             cells = [estimate_cell(table.loc[(how, one, name)]) for name in names]
-            moved = [("at equal head", one, GROUP), ("at best point", one, "tail - head")]
+            moved = [("at equal head", one, GROUP), ("at best point", one, "norm")]
             beyond = [estimate_cell(table.loc[key]) for key in moved]
             rows.append([escape(one), how, *cells, *(beyond if how == "as it is" else ("", ""))])
     told = f"Points, 95 % intervals over {audit.about['images']:,} test images; one model."
     heads = ["bits", "model", *("all classes" if n == "norm" else n for n in names)]
-    heads += ["rare, at equal head accuracy", "rare beyond frequent, at best points"]
+    heads += ["rare, at equal head accuracy", "all classes, at best points"]
     return as_table(heads, rows, told, text=2)
 
 

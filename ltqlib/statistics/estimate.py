@@ -94,7 +94,8 @@ class Estimates(pd.DataFrame):
         level = 100 * self.attrs.get("level", 0.95)
         text = f"{self._unit()}; {level:g} % intervals over {over.strip()}"
         if (self["value"].notna() & self["low"].isna()).any():
-            why = "one seed was run" if alone else "a class has a single test image"
+            usual = "one seed was run" if alone else "a class has a single test image"
+            why = self.attrs.get("no interval", usual)
             text += f"; no interval is valid where {why}"
         return text
 

@@ -30,7 +30,8 @@ def curve_summary(outcomes: xr.Dataset, reference: Reference = FLOAT) -> Estimat
         tail accuracy lost at equal head, where a model that does not reach a head accuracy has
         none (area under the curve, Chao et al., 2016); and what the tail loses beyond the head
         where each model, the reference too, is at the best point of its own curve. Equal head
-        accuracy leaves every loss to the tail; this measure treats head and tail alike.
+        accuracy leaves every loss to the tail; this measure treats head and tail alike. It has no
+        interval for one seed: see :func:`ltqlib.statistics.operating.at_best`.
 
     Raises:
         InputError: a variable, coordinate, group or the reference is missing.
@@ -43,8 +44,9 @@ def curve_summary(outcomes: xr.Dataset, reference: Reference = FLOAT) -> Estimat
     table = estimate(found.transpose(..., "measure", "image"), by="norm")
     rows = table.droplevel("group").rename_axis(index={"measure": "group"})
     uneven = estimate(best_known - best, by=("tail", "head"))
+    uneven.loc[uneven["seeds"] == 1, ["low", "high", "p"]] = np.nan
     named = Estimates(pd.concat([rows, uneven.rename(index={"tail - head": UNEVEN})]))
-    named.attrs = table.attrs
+    named.attrs = table.attrs | {"no interval": "one seed was evaluated"}
     return named
 
 

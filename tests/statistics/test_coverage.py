@@ -4,7 +4,8 @@ The truth is that of very many images and seeds. Networks have Gaussian logits: 
 image, of the seed and the image, shifts of each class that a seed and a width bring, and noise
 that few bits add. With 300 replications and 300 images a class, one, three and five seeds: 95.3 %,
 96.3 % and 95.3 % at equal head, 96.0 %, 96.0 % and 95.7 % of the area; where the offset is taken
-for known 64 %, 94.7 % and 94.0 %.
+for known 64 %, 94.7 % and 94.0 %. At best points, which are estimates too, intervals of what all
+classes lose cover; of what the tail loses beyond the head they do with several seeds alone.
 """
 
 from typing import NamedTuple
@@ -14,7 +15,13 @@ import pytest
 import xarray as xr
 from gaussian_networks import gaussian_logits, two_groups
 
-from ltqlib.statistics import area_under_curve, at_equal_head, estimate, tail_at_equal_head
+from ltqlib.statistics import (
+    area_under_curve,
+    at_best,
+    at_equal_head,
+    estimate,
+    tail_at_equal_head,
+)
 
 REPLICATIONS = 100
 
@@ -39,10 +46,11 @@ def losses(outcomes: xr.Dataset) -> dict[str, np.ndarray]:
     measures = {"equal head": (tail_at_equal_head, "norm"), "area": (area_under_curve, "norm")}
     if outcomes.sizes["seed"] < 3:  # with several seeds it is no news
         measures["offset taken for known"] = (at_equal_head, {"norm": range(4, 10)})
+    measures |= {"at best": (at_best, "norm"), "uneven at best": (at_best, ("tail", "head"))}
     for name, (measure, by) in measures.items():
         each = measure(outcomes)
         table = estimate((each.sel(bits=32) - each).sel(bits=4), by=by)
-        found[name] = table.loc["norm", ["value", "low", "high"]].to_numpy(float)
+        found[name] = table[["value", "low", "high"]].to_numpy(float)[0]
     return found
 
 
@@ -68,5 +76,9 @@ def test_95_percent_intervals_along_the_curve_cover_95_percent(setting):
     found = coverage(setting)
     assert 0.91 <= found["equal head"] <= 0.99
     assert 0.91 <= found["area"] <= 0.99
+    assert found["at best"] >= 0.91
     if setting.seeds == 1:  # why outcomes at equal head have an interval of their own
         assert found["offset taken for known"] < 0.8
+        assert found["uneven at best"] < 0.8  # and why this has none
+    else:
+        assert found["uneven at best"] >= 0.93

@@ -48,6 +48,15 @@ def test_what_the_tail_loses_beyond_the_head_at_best_points(outcomes):
     assert found == pytest.approx(100 * float(lost.sel(group="tail") - lost.sel(group="head")))
 
 
+def test_of_one_seed_the_uneven_loss_has_no_interval(outcomes):
+    found = curve_summary(outcomes.isel(seed=[0]))
+    rows = found.loc[4][["value", "low", "high", "p"]].notna()
+    assert rows.loc["norm lost at best point"].all()
+    assert rows.loc["tail lost beyond head at best point"].tolist() == [True, False, False, False]
+    assert found.note().endswith("no interval is valid where one seed was evaluated")
+    assert "no interval" not in curve_summary(outcomes).note()
+
+
 def test_an_offset_alone_is_no_uneven_loss_at_best_points(outcomes):
     """A model that is moved along its curve loses the tail as it is, and nothing at its best."""
     moved = outcomes.sel(bits=[32, 32]).assign_coords(bits=[32, 4]).copy(deep=True)
