@@ -134,10 +134,10 @@ def at_best(outcomes: xr.Dataset) -> xr.DataArray:
     alike, so that differences tell which of them loses more beyond a moved operating point.
 
     **Intervals.** The best point is itself an estimate, and an error of its offset moves accuracy
-    from one group to the other. Over all classes that cancels, and with three seeds or more it is
-    part of what differs between seeds: 95 % intervals cover 93 % and more. Of one seed, intervals
-    for head, tail or their difference know of the images alone and cover 56 % to 87 %
-    (tests/statistics/test_coverage.py): compare groups over several seeds.
+    from one group to the other. Over all classes that cancels, and with several seeds it is part of
+    what differs between them: in simulations 95 % intervals cover 90 % and more with two seeds,
+    93 % and more with three. Of one seed, intervals for head, tail or their difference know of the
+    images alone and cover 56 % to 87 % (tests/statistics/test_coverage.py).
 
     Args:
         outcomes: with ``best_head``, ``best_tail`` and ``margin`` of each image.
