@@ -84,11 +84,11 @@ def groups(audit: Audit) -> Html:
     rows: list[list[Any]] = []
     names = table.loc["as it is"].index.unique("group")
     for one in audit.uniform:
-        for how in ("as it is", "repaired"):
+        moved = [("at equal head", one, GROUP), ("at best point", one, "norm")]
+        beyond = [estimate_cell(table.loc[key]) for key in moved]
+        for how, more in (("as it is", beyond), ("repaired", ["", ""])):
             cells = [estimate_cell(table.loc[(how, one, name)]) for name in names]
-            moved = [("at equal head", one, GROUP), ("at best point", one, "norm")]
-            beyond = [estimate_cell(table.loc[key]) for key in moved]
-            rows.append([escape(one), how, *cells, *(beyond if how == "as it is" else ("", ""))])
+            rows.append([escape(one), how, *cells, *more])
     told = f"Points, 95 % intervals over {audit.about['images']:,} test images; one model."
     heads = ["bits", "model", *("all classes" if n == "norm" else n for n in names)]
     heads += ["rare, at equal head accuracy", "all classes, at best points"]
