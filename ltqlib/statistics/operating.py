@@ -137,7 +137,7 @@ def at_best(outcomes: xr.Dataset) -> xr.DataArray:
     from one group to the other. Over all classes that cancels, and with several seeds it is part of
     what differs between them: in simulations 95 % intervals cover 90 % and more with two seeds,
     93 % and more with three. Of one seed, intervals for head, tail or their difference know of the
-    images alone and cover 56 % to 87 % (tests/statistics/test_coverage.py).
+    images alone and cover 60 % to 87 % (tests/statistics/test_coverage.py).
 
     Args:
         outcomes: with ``best_head``, ``best_tail`` and ``margin`` of each image.
