@@ -5,6 +5,7 @@ from ltqlib.statistics.estimate import Estimates, estimate
 from ltqlib.statistics.identity import rarity_and_class
 from ltqlib.statistics.intervals import crossed_interval
 from ltqlib.statistics.logits import logit_adjustment, outcomes_of
+from ltqlib.statistics.losses import at_equal_head_estimate, both_losses
 from ltqlib.statistics.operating import at_best, at_equal_head, equal_head, tail_at_equal_head
 from ltqlib.statistics.paired import class_means, holm, mcnemar, over_seeds
 from ltqlib.statistics.ranks import ranks_differ
@@ -23,6 +24,8 @@ __all__ = [
     "area_under_curve",
     "at_best",
     "at_equal_head",
+    "at_equal_head_estimate",
+    "both_losses",
     "class_means",
     "crossed_interval",
     "curve_summary",

@@ -1,11 +1,14 @@
 """Remembered losses are those of the outcomes; a repair is one draw of the library's."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from small_experiment import Experiment
 
 import ltqlib as ltq
 from ltqlib.experiment import repaired
+from ltqlib.statistics import both_losses, outcomes_of
+from ltqlib.statistics.losses import GROUP
 
 
 def test_losses_are_those_of_the_outcomes(at_home: Experiment) -> None:
@@ -14,10 +17,11 @@ def test_losses_are_those_of_the_outcomes(at_home: Experiment) -> None:
     lost = outcomes.right.sel(bits=32) - outcomes.right.sel(bits=[8, 4])
     plain = found.sel(repair="as it is")
     assert (plain.lost == lost).all()
-    told = ltq.estimate(plain.equal, by="norm")["value"].to_numpy()
-    equal = ltq.lost_at_equal_head(outcomes)["value"].to_numpy()
-    # margins are kept in steps there, so that an image may stand on the other side of an offset
-    np.testing.assert_allclose(told, equal[1:], atol=0.5)
+    told = both_losses(plain)
+    pd.testing.assert_frame_equal(told.drop(GROUP, level="group"), ltq.estimate(lost))
+    equal = ltq.lost_at_equal_head(outcomes_of(ltq.logits(at_home.crt, bits=[32, 8, 4])))
+    # logits are kept to a 64th there, so that an image may stand on the other side of an offset
+    np.testing.assert_allclose(told.of(GROUP)["value"], equal["value"][1:], atol=0.5)
 
 
 def test_repairs_are_draws_of_the_library_s_repair(at_home: Experiment) -> None:
