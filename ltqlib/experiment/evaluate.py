@@ -42,8 +42,8 @@ def evaluate(
     Returns:
         ``right``, ``predicted``, ``best_head``, ``best_tail`` and ``margin`` (best tail logit less
         best head logit) of each image, with the dimensions model, method, seed, bits (or
-        configuration) and image, as far as there are several; seed is always there. Coordinates
-        of an image: ``label``, ``group`` and ``half``.
+        configuration) and image, as far as there are several; seed is always there. A seed that
+        another model has is NaN. Coordinates of an image: ``label``, ``group`` and ``half``.
 
     Raises:
         InputError: unknown layers or widths, networks that were tested on different images.
@@ -222,10 +222,15 @@ def described(found: xr.Dataset, trained: Trained, half: str | None = None) -> x
 
 
 def along(dim: str, each: Mapping[Any, xr.Dataset]) -> xr.Dataset:
-    """One after the other along a new dimension, where all have the same images."""
+    """One after the other along a new dimension, where all have the same images.
+
+    Seeds that one has and another lacks are NaN there: not measured.
+    """
     datasets = list(each.values())
     first = datasets[0]
     if any(not np.array_equal(first["label"], other["label"]) for other in datasets):
         raise InputError(f"the images differ along {dim}: evaluate on the same ones")
-    joined = xr.concat(datasets, dim, coords="minimal", compat="override", combine_attrs="override")
+    joined = xr.concat(
+        datasets, dim, coords="minimal", compat="override", combine_attrs="override", join="outer"
+    )
     return joined.assign_coords({dim: list(each)})

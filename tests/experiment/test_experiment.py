@@ -143,6 +143,19 @@ def test_methods_and_models_become_dimensions(at_home: Experiment) -> None:
     assert ltq.estimate(found.right, by="norm").loc[("other", "w-channel", 4), "seeds"].item() == 1
 
 
+@pytest.mark.filterwarnings("error::FutureWarning")
+def test_models_with_other_seeds_stand_side_by_side(at_home: Experiment) -> None:
+    """What was not measured is missing, not wrong: each row has its own number of seeds."""
+    both = {"two": at_home.baseline, "one": at_home.first}
+    right = ltq.evaluate(both, bits=[32]).right.sel(bits=32)
+    table = ltq.estimate(right, by="norm")
+    assert list(table["seeds"]) == [2, 1]
+    alone = ltq.evaluate(at_home.first, bits=[32]).right.sel(bits=32)
+    assert table.loc["one"]["value"].item() == ltq.estimate(alone, by="norm")["value"].item()
+    less = right.sel(model="one") - right.sel(model="two")
+    assert list(ltq.estimate(less, by="norm")["seeds"]) == [1]
+
+
 def test_the_command_evaluates_what_chapter_3_asks_for(
     at_home: Experiment, capsys: pytest.CaptureFixture[str]
 ) -> None:
