@@ -159,8 +159,8 @@ PROFILES: dict[str, dict[str, Any]] = {
     "laptop": {"data": "cifar10", "width": 0.25, "epochs": 200},
     # a GPU: full width and the long-tail literature's 200 epochs
     "paper": {"data": "cifar10", "width": 1.0, "epochs": 200, "lr": 0.1, "stage2_images": 500_000},
-    # a GPU: the literature's network with the recipe of LDAM-DRW (Cao et al., 2019), and the
-    # second stage of Kang et al. (2020)
+    # an hour and a half of a core with bfloat16 units: the literature's network with the recipe of
+    # LDAM-DRW (Cao et al., 2019), and the second stage of Kang et al. (2020)
     "resnet": {
         "data": "cifar10",
         "arch": "resnet32",
