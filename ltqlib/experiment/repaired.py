@@ -48,6 +48,7 @@ def repaired(
         dimensions model, method, seed, bits, repair, image, as far as there are several. ``lost``:
         right in float less right after it (-1, 0, 1). ``equal``: terms whose estimate by "norm" is
         the tail accuracy lost at equal head accuracy, NaN where that is out of reach.
+        :func:`ltqlib.statistics.both_losses` makes one table of the two.
 
     Raises:
         InputError: unknown widths or methods.
