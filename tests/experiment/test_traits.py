@@ -71,5 +71,6 @@ def test_curvature_is_what_small_noise_adds_to_the_loss(at_home: Experiment) -> 
     total = found["curvature"].sum("layer").values
     # the kinks of ReLU, which noise crosses, are in no Hessian
     assert (abs(total - expected) < 4 * error + 0.2 * expected).all()
-    assert total.sum() == pytest.approx(expected.sum(), rel=0.25)
+    whole = np.sqrt((error**2).sum())  # the sum is an estimate too, from both sides
+    assert abs(total.sum() - expected.sum()) < 2 * whole + 0.25 * expected.sum()
     assert curvature(first).identical(curvature(first))
