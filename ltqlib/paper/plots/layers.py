@@ -81,11 +81,12 @@ def mixed_gains(lost: Estimates, random: npt.ArrayLike | None = None) -> Figure:
     return figure
 
 
-def ranking_gains(change: Estimates) -> Figure:
-    """What ranking by the tail changes, one row a network: head, tail, tail at equal head accuracy.
+def ranking_gains(change: Estimates, by: str = "the tail") -> Figure:
+    """What another ranking changes, one row a network: head, tail, tail at equal head accuracy.
 
     Args:
         change: index network, group (head, tail, "tail, equal head"), in points.
+        by: what the layers are ranked by, for the label.
     """
     names = list(dict.fromkeys(change.index.get_level_values("network")))
     figure = new_figure(0.42 * len(names) + 1.2)
@@ -95,7 +96,7 @@ def ranking_gains(change: Estimates) -> Figure:
     axes.axvline(0, color=INK, lw=0.8)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set_xlabel("points gained by ranking by the tail")
+    axes.set_xlabel(f"points gained by ranking by {by}")
     axes.grid(axis="x")
     figure.legend(loc="outside upper center", ncols=3)
     return figure
