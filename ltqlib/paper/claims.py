@@ -11,6 +11,7 @@ The rule was fixed before any network was trained:
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import xarray as xr
 import yaml
@@ -161,16 +162,14 @@ def mixed_precision(networks: "ltq.Networks", drivers: Sequence[str]) -> xr.Data
         drivers: what they are ranked by: "norm", "tail" or "curve".
 
     Returns:
-        (seed, configuration, image), one configuration a driver.
+        (seed, configuration, image): the float network, and one configuration a driver.
     """
 
     def judged(choose: "ltq.Split", judge: "ltq.Split") -> xr.DataArray:
         alone = ltq.sensitivity(networks, choose, bits=[4])
-        widths = {
-            driver: ltq.allocate(alone, minimize=driver, choices=(6, 4), mean_bits=BUDGET)
-            for driver in drivers
-        }
-        return ltq.evaluate(networks, judge, widths).right
+        limits: Any = {"choices": (6, 4), "mean_bits": BUDGET}
+        widths = {driver: ltq.allocate(alone, minimize=driver, **limits) for driver in drivers}
+        return ltq.evaluate(networks, judge, {"float": 32, **widths}).right
 
     first, second = networks.data.test.halves()
     return xr.concat([judged(first, second), judged(second, first)], "image")

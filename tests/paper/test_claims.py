@@ -133,14 +133,14 @@ def test_mixed_precision_judges_on_the_half_that_did_not_choose(
                 def halves() -> tuple[str, str]:
                     return "choose", "judge"
 
-    def evaluate(networks: object, on: str, widths: dict[str, str]) -> xr.Dataset:
+    def evaluate(networks: object, on: str, widths: dict[str, object]) -> xr.Dataset:
         seen.append((on, *widths.values()))
-        found = part(on).sel(bits=[6, 4]).rename(bits="configuration")
+        found = part(on).rename(bits="configuration")
         return found.assign_coords(configuration=list(widths))
 
     monkeypatch.setattr(ltq, "sensitivity", lambda n, on, bits: on, raising=False)
     monkeypatch.setattr(ltq, "allocate", lambda alone, **how: f"from {alone}", raising=False)
     monkeypatch.setattr(ltq, "evaluate", evaluate, raising=False)
     right = claims.mixed_precision(Networks(), ("norm", "tail"))  # type: ignore[arg-type]
-    assert seen == [("judge", *["from choose"] * 2), ("choose", *["from judge"] * 2)]
+    assert seen == [("judge", 32, *["from choose"] * 2), ("choose", 32, *["from judge"] * 2)]
     assert right.sizes["image"] == whole.sizes["image"]
