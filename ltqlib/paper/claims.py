@@ -179,7 +179,7 @@ def _tail_driven_helps(experiment: Experiment) -> Iterator[Difference]:
     right = mixed_precision(experiment.networks(SEVERE)["crt"], ("norm", "tail"))
     change = right.sel(configuration="tail") - right.sel(configuration="norm")
     yield _difference("tail accuracy, tail-driven minus norm-driven", change, _tail(change))
-    name = f"overall accuracy, the same, beyond a loss of {MARGIN:g}"
+    name = f"overall accuracy, tail-driven minus norm-driven, plus {MARGIN:g}"
     yield _difference(name, change, "norm", MARGIN)
 
 
@@ -188,7 +188,7 @@ def _ranks_differ(experiment: Experiment) -> Iterator[Difference]:
 
     alone = ltq.sensitivity(experiment.networks(SEVERE)["crt"], bits=[4])
     value, low, high = ranks_differ(alone.right.sel(bits=4))[["value", "low", "high"]].to_numpy()[0]
-    name = "rank correlation, within less between drivers"
+    name = "rank correlation of layers: same measure on two halves minus two measures"
     yield Difference(name, float(value), float(low), float(high), unit="Spearman")
 
 
