@@ -11,7 +11,6 @@ The rule was fixed before any network was trained:
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import xarray as xr
 import yaml
@@ -167,8 +166,10 @@ def mixed_precision(networks: "ltq.Networks", drivers: Sequence[str]) -> xr.Data
 
     def judged(choose: "ltq.Split", judge: "ltq.Split") -> xr.DataArray:
         alone = ltq.sensitivity(networks, choose, bits=[4])
-        limits: Any = {"choices": (6, 4), "mean_bits": BUDGET}
-        widths = {driver: ltq.allocate(alone, minimize=driver, **limits) for driver in drivers}
+        widths = {
+            driver: ltq.allocate(alone, minimize=driver, choices=(6, 4), mean_bits=BUDGET)
+            for driver in drivers
+        }
         return ltq.evaluate(networks, judge, {"float": 32, **widths}).right
 
     first, second = networks.data.test.halves()
